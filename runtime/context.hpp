@@ -1,0 +1,72 @@
+/// What code that runs on a worker may ask of it: the thin, inlinable face of `worker`.
+///
+/// The pointer to the current context is thread-local and null outside of workers.  It is read
+/// anew after every suspension and never kept in a frame: a task may go on on another worker.
+#pragma once
+
+#include <magpie/util/assert.hpp>
+#include <magpie/util/atomic.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace magpie {
+
+class reactor;
+class scheduler;
+class timer_wheel;
+struct runnable;
+
+namespace detail {
+
+struct context {
+  reactor* io = nullptr;
+  scheduler* home = nullptr;
+  timer_wheel* timers = nullptr;
+  /// Inline completions that the running task may still have before it must go through the queue.
+  int budget = 0;
+  std::size_t index = 0;
+  /// Simulated time in nanoseconds; null when the clock is the kernel's.
+  const std::uint64_t* virtual_now = nullptr;
+  /// The worker's hot buffer, shared by everything that runs on it; see `read_leased`.
+  std::byte* hot_buffer = nullptr;
+  atomic<std::uint64_t> budget_yields{0};
+
+  /// Puts `work` at the tail of this worker's own queue: behind everything that is ready.
+  void post_last(runnable& work) noexcept;
+};
+
+inline constexpr std::size_t hot_buffer_size = 64 * 1024;
+inline constexpr int task_budget = 128;
+
+#if defined(__clang__) || defined(__GNUC__)
+#define MAGPIE_TLS [[gnu::tls_model("initial-exec")]]
+#else
+#define MAGPIE_TLS
+#endif
+
+MAGPIE_TLS extern constinit thread_local context* current_context;
+
+/// The worker that the calling code runs on; asserts that there is one.
+inline context& this_context() noexcept {
+  MAGPIE_ASSERT(current_context != nullptr);  // only code on a worker may await
+  return *current_context;
+}
+
+/// Charges one inline completion; false when the budget is spent, and the operation must complete
+/// through the queue instead, so that the worker's other tasks get their turn.
+inline bool spend_budget(context& on) noexcept {
+  if (on.budget > 0) [[likely]] {
+    --on.budget;
+    return true;
+  }
+  on.budget_yields.store(on.budget_yields.load(order::relaxed) + 1, order::relaxed);
+  return false;
+}
+
+}  // namespace detail
+
+/// True on a worker of some runtime.
+inline bool on_worker() noexcept { return detail::current_context != nullptr; }
+
+}  // namespace magpie

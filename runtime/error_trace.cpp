@@ -1,0 +1,50 @@
+#include <magpie/runtime/error_trace.hpp>
+
+#include <magpie/runtime/frame_pool.hpp>
+#include <magpie/runtime/task_root.hpp>
+
+#include <algorithm>
+#include <new>
+
+namespace magpie {
+
+task_root::~task_root() {
+  if (trace != nullptr) frame_free(trace, sizeof(error_trace));
+}
+
+std::string format_trace(const error_trace* trace) {
+  std::string text;
+  if (trace == nullptr) return text;
+  const std::size_t kept = std::min<std::size_t>(trace->count, error_trace::places_max);
+  for (std::size_t i = 0; i < kept; ++i) {
+    text += i == 0 ? "  raised at " : "  through   ";
+    text += trace->places[i].file_name();
+    text += ':';
+    text += std::to_string(trace->places[i].line());
+    text += '\n';
+  }
+  if (trace->count > kept)
+    text += "  … and " + std::to_string(trace->count - kept) + " more\n";
+  return text;
+}
+
+namespace detail {
+
+void note_error(task_root& root, std::error_code error, const std::source_location& place,
+                bool first) noexcept {
+  if (root.trace == nullptr) {
+    void* memory = frame_allocate(sizeof(error_trace));
+    if (memory == nullptr) return;
+    root.trace = ::new (memory) error_trace;
+  }
+  error_trace& trace = *root.trace;
+  if (first) {
+    trace.error = error;
+    trace.count = 0;
+  }
+  if (trace.count < error_trace::places_max) trace.places[trace.count] = place;
+  ++trace.count;
+}
+
+}  // namespace detail
+}  // namespace magpie

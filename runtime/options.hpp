@@ -1,0 +1,61 @@
+/// How a runtime is set up.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace magpie {
+
+enum class reactor_kind : std::uint8_t {
+  automatic,  ///< io_uring where the kernel allows it, else epoll, with one log line.
+  uring,
+  epoll,
+  sim,        ///< Logical workers on one thread, virtual time, in-memory sockets; for tests.
+};
+
+/// "auto", "uring", "epoll", "sim".
+const char* to_string(reactor_kind kind) noexcept;
+
+enum class flavour : std::uint8_t {
+  work_stealing,   ///< One thread per worker; tasks move between them.
+  current_thread,  ///< Everything on the thread that calls `run` or `block_on`.
+};
+
+/// Defaults first; `MAGPIE_WORKERS` and `MAGPIE_REACTOR` override a default; what code sets to
+/// something else than the default overrides both.
+struct options {
+  options() noexcept = default;
+
+  static constexpr std::size_t workers_max = 512;
+
+  /// Worker threads; 0: as many as the CPU affinity and the cgroup's quota allow.
+  std::size_t workers = 0;
+  reactor_kind reactor = reactor_kind::automatic;
+  magpie::flavour flavour = flavour::work_stealing;
+
+  /// How long the end of `run` or a shutdown waits for tasks that are still draining.
+  std::chrono::nanoseconds drain_deadline = std::chrono::seconds(10);
+  /// `run` turns SIGINT and SIGTERM into a stop of everything; a second one exits at once.
+  bool handle_signals = true;
+
+  /// An idle worker rescues the completions, timers and tasks of one that is stuck.
+  bool rescue = true;
+  /// How often the watcher looks while the runtime is busy.
+  std::chrono::nanoseconds watch_interval = std::chrono::microseconds(100);
+  /// How long an idle worker spins for work before it parks; 0: never.
+  std::chrono::nanoseconds spin = std::chrono::microseconds(0);
+
+  /// Threads that run blocking calls, and how many calls may wait for one.
+  std::size_t blocking_threads_max = 64;
+  std::size_t blocking_queue_max = 4096;
+  std::chrono::nanoseconds blocking_keep_alive = std::chrono::seconds(10);
+
+  /// Everything that a simulated runtime decides by chance comes from this.
+  std::uint64_t seed = 1;
+
+  /// Print the choice of a fall-back reactor, leaked tasks and lost failures to standard error.
+  bool log = true;
+};
+
+}  // namespace magpie

@@ -1,0 +1,129 @@
+/// The watcher: how an idle worker sees that another is stuck in user code, and what it does then.
+///
+/// A worker that runs moves its heartbeat (the count of runnables run).  The watcher is one parked
+/// worker that wakes up every `watch_interval` while anything moves, ever more rarely when nothing
+/// does, and sleeps untimed once nobody ran for 100 ms.  It compares heartbeats; one that stands
+/// still although its worker is not parked means that a task computes.  Then the watcher enters the
+/// stuck worker's submissions, interrupts its core so that the kernel posts the completions, reaps
+/// them into its own queue, fires its due timers, and takes its queued tasks.
+///
+/// All of this touches the stuck worker only through what thieves may touch: the reactor's rescue,
+/// the wheel under its lock, the queue's steal, the LIFO slot's exchange.
+#include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/scheduler.hpp>
+#include <magpie/runtime/timer.hpp>
+#include <magpie/runtime/worker.hpp>
+
+#include <algorithm>
+
+namespace magpie {
+namespace {
+
+constexpr std::uint64_t busy_for_ns = 10'000'000;        // sampled at full rate so long
+constexpr std::uint64_t watch_slowest_ns = 8'000'000;
+constexpr std::uint64_t deep_idle_after_ns = 100'000'000;
+
+}  // namespace
+
+/// When this worker, about to park, has to look after the others; `reactor::forever` if it is not
+/// the watcher or there is nothing to watch.
+std::uint64_t worker::watch_deadline(std::uint64_t now_ns) noexcept {
+  if (!shared_ || !home->settings().rescue) return reactor::forever;
+  const int self = static_cast<int>(index);
+  int nobody = -1;
+  if (home->watcher.load(order::relaxed) != self &&
+      !home->watcher.compare_exchange_strong(nobody, self, order::relaxed))
+    return reactor::forever;
+  const auto interval = static_cast<std::uint64_t>(home->settings().watch_interval.count());
+  if (watch_every_ns_ == 0) {  // newly the watcher
+    watch_every_ns_ = interval;
+    last_moved_ns_ = now_ns;
+  }
+  const std::uint64_t still = now_ns - last_moved_ns_;
+  if (still >= deep_idle_after_ns && home->sleepers().parked() + 1 >= home->size()) {
+    home->watcher.store(-1, order::relaxed);
+    watch_every_ns_ = 0;
+    return reactor::forever;
+  }
+  if (still < busy_for_ns) {
+    watch_every_ns_ = interval;
+  } else {
+    watch_every_ns_ = std::min(watch_every_ns_ * 2, std::max(watch_slowest_ns, interval));
+  }
+  return now_ns + watch_every_ns_;
+}
+
+/// After parking: the watcher looks; a worker that comes out of deep idle makes somebody watch.
+void worker::watch() noexcept {
+  if (!shared_ || !home->settings().rescue) return;
+  const int self = static_cast<int>(index);
+  const int watcher = home->watcher.load(order::relaxed);
+  if (watcher == -1) {
+    if (const int peer = home->sleepers().pick_any(); peer >= 0)
+      home->at(static_cast<std::size_t>(peer)).wake();
+    return;
+  }
+  if (watcher != self) return;
+  const std::uint64_t began = clock::detail_now_ns();
+  worker_counters::add(counters_.watches);
+  bool moved = false;
+  for (std::size_t i = 0; i < home->size(); ++i) {
+    if (i == index) continue;
+    worker& other = home->at(i);
+    const std::uint64_t beat = other.counters_.polls.load(order::relaxed);
+    const bool stands_still = std::exchange(seen_[i], beat) == beat;
+    if (!stands_still) moved = true;
+    if (stands_still && !other.parked()) rescue(other);
+  }
+  if (moved) last_moved_ns_ = began;
+  worker_counters::add(counters_.watch_ns, clock::detail_now_ns() - began);
+  if (lifo_.load(order::relaxed) != nullptr || !queue_.empty()) {
+    // It has work now and cannot watch; another sleeper does.
+    home->watcher.store(-1, order::relaxed);
+    watch_every_ns_ = 0;
+  }
+}
+
+/// Takes over what a stuck worker cannot get to; true if there was anything.
+bool worker::rescue(worker& stuck) noexcept {
+  runnable_chain chain;
+  const std::size_t room = std::max<std::size_t>(queue_.free_slots() / 2, 1);
+  const rescue_report report = stuck.io->rescue(room, chain);
+  if (report.kicked) worker_counters::add(counters_.kicks);
+  const std::uint64_t now = clock::detail_now_ns();
+  if (stuck.wheel_.next_deadline_ns() <= now && stuck.wheel_.try_lock()) {
+    timer_list fired;
+    stuck.wheel_.expire(now, fired, local_queue::capacity);
+    stuck.wheel_.unlock();
+    while (timer_node* node = fired.pop_front()) chain.push(*static_cast<timer*>(node)->fires);
+  }
+  if (stuck.lifo_.load(order::relaxed) != nullptr) {
+    if (runnable* work = stuck.take_lifo()) chain.push(*work);
+  }
+  take_in(chain);
+  if (runnable* work = stuck.queue_.steal_into(queue_)) {
+    worker_counters::add(counters_.steals);
+    chain.count += 1;
+    post_tail(*work);
+  }
+  if (chain.count != 0) worker_counters::add(counters_.rescues);
+  return chain.count != 0;
+}
+
+/// When everybody is busy there is no watcher: each worker glances at its neighbour instead.
+void worker::sweep_neighbour() noexcept {
+  if (!home->settings().rescue) return;
+  worker& other = home->at(index + 1 == home->size() ? 0 : index + 1);
+  const std::uint64_t beat = other.counters_.polls.load(order::relaxed);
+  const std::uint64_t now = clock::detail_now_ns();
+  if (beat != neighbour_seen_ || other.parked()) {
+    neighbour_seen_ = beat;
+    neighbour_seen_ns_ = now;
+  } else if (now - neighbour_seen_ns_ >=
+             static_cast<std::uint64_t>(home->settings().watch_interval.count())) {
+    neighbour_seen_ns_ = now;
+    rescue(other);
+  }
+}
+
+}  // namespace magpie

@@ -1,0 +1,106 @@
+/// `run_blocking(f, args…)`: a call that blocks, on a thread of the pool.
+///
+/// The job, its arguments and its result live in the awaiting frame.  Stop: a job that has not
+/// started is withdrawn and the outcome is `stopped`; a started one runs to its end, and its value
+/// is the outcome.  A stop that comes while the job is being handed to the pool finds it as good as
+/// started.  In a simulated runtime the call runs at once, on the simulating thread, and its
+/// outcome arrives after a seeded virtual duration.
+#pragma once
+
+#include <magpie/runtime/awaitable.hpp>
+#include <magpie/runtime/blocking_pool.hpp>
+#include <magpie/runtime/context.hpp>
+#include <magpie/runtime/operation.hpp>
+#include <magpie/runtime/outcome.hpp>
+#include <magpie/runtime/task_root.hpp>
+#include <magpie/util/errc.hpp>
+
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace magpie {
+namespace detail {
+
+/// The part of a blocking call that does not depend on its types.
+class blocking_operation_base : public operation, public blocking_job {
+ public:
+  bool try_complete(stop_scope&) const noexcept { return false; }
+  std::error_code failed() const noexcept { return {}; }
+  std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
+
+ protected:
+  using compute_function = void (*)(blocking_operation_base&) noexcept;
+
+  explicit blocking_operation_base(compute_function compute) noexcept
+      : operation(&ended, &cancel_job), blocking_job(&call_it), compute_(compute) {}
+  blocking_operation_base(blocking_operation_base&& other) noexcept
+      : operation(std::move(other)), blocking_job(&call_it), compute_(other.compute_) {}
+  ~blocking_operation_base() = default;
+
+ private:
+  static void call_it(blocking_job& job) noexcept;
+  static void ended(runnable& work) noexcept;
+  static void cancel_job(operation& op) noexcept;
+
+  compute_function compute_;
+  std::error_code error_;
+  bool refused_ = false;
+};
+
+template <class F, class... Args>
+class blocking_operation final : public blocking_operation_base {
+ public:
+  using value_type = std::invoke_result_t<F, Args...>;
+
+  explicit blocking_operation(F function, Args... args) noexcept
+      : blocking_operation_base(&compute),
+        function_(std::move(function)),
+        args_(std::move(args)...) {}
+  blocking_operation(blocking_operation&& other) noexcept
+      : blocking_operation_base(std::move(other)),
+        function_(std::move(other.function_)),
+        args_(std::move(other.args_)) {}
+
+  result<value_type> take() { return outcome_.take(); }
+
+ private:
+  static void compute(blocking_operation_base& base) noexcept {
+    auto& self = static_cast<blocking_operation&>(base);
+#if defined(__cpp_exceptions)
+    try {
+      self.call();
+    } catch (...) {
+      self.outcome_.set_exception(capture_exception());
+    }
+#else
+    self.call();
+#endif
+  }
+
+  void call() {
+    if constexpr (std::is_void_v<value_type>) {
+      std::apply(std::move(function_), std::move(args_));
+      outcome_.set_value();
+    } else {
+      outcome_.set_value(std::apply(std::move(function_), std::move(args_)));
+    }
+  }
+
+  F function_;
+  std::tuple<Args...> args_;
+  outcome<value_type> outcome_;
+};
+
+}  // namespace detail
+
+/// Calls `function(args…)` on a thread that may block, and gives what it returns.
+/// Errors: stopped; resource_unavailable_try_again when the pool's queue is full or no thread can
+/// be made.  Stop: see above.  Cost: two thread hand-overs, no allocation of its own.
+template <class F, class... Args>
+  requires std::invocable<F, Args...>
+auto run_blocking(F function, Args... args) noexcept {
+  return detail::blocking_operation<F, Args...>(std::move(function), std::move(args)...);
+}
+
+}  // namespace magpie

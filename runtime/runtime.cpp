@@ -1,0 +1,218 @@
+#include <magpie/runtime/runtime.hpp>
+
+#include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/error_trace.hpp>
+#include <magpie/runtime/root_group.hpp>
+#include <magpie/runtime/runtime_core.hpp>
+#include <magpie/runtime/scheduler.hpp>
+#include <magpie/runtime/worker.hpp>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+
+namespace magpie {
+
+// ---- block_on ----------------------------------------------------------------------------------
+
+/// A foreign thread waits on the condition; the thread that is worker 0 itself polls `done`.
+struct detail::blocked_base::waiter {
+  std::mutex mutex;
+  std::condition_variable ended;
+};
+
+detail::blocked_base::blocked_base(run_function begin, scheduler& home, stop_scope& parent,
+                                   std::source_location where) noexcept
+    : runnable(begin), root(home), scope(&parent, root), waiter_(new (std::nothrow) waiter) {
+  MAGPIE_ASSERT(waiter_ != nullptr);
+  root.spawned = where;
+}
+
+detail::blocked_base::~blocked_base() { delete waiter_; }
+
+void detail::blocked_base::finished(std::error_code with) noexcept {
+  error = with;
+  scope.close();
+  scheduler& home = *root.home;
+  home.roots->count_end();
+  if (home.runs_here()) {
+    done.store(true, order::release);
+    home.wake_first();
+    return;
+  }
+  const std::lock_guard lock(waiter_->mutex);  // the waiter returns only after we let go
+  done.store(true, order::release);
+  waiter_->ended.notify_one();
+}
+
+void runtime::wait_for(detail::blocked_base& root) noexcept {
+  MAGPIE_ASSERT(!on_worker());  // block_on inside a worker would wait for itself
+  scheduler& home = *core_->scheduler_;
+  home.roots->count_spawn();
+  home.post(root);
+  if (home.runs_here()) {
+    home.run_here(root.done);
+    return;
+  }
+  std::unique_lock lock(root.waiter_->mutex);
+  root.waiter_->ended.wait(lock, [&root] { return root.done.load(order::relaxed); });
+}
+
+// ---- life --------------------------------------------------------------------------------------
+
+runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
+                                  std::error_code& error) noexcept {
+  scheduler* made = scheduler::make(wanted, error);
+  if (made == nullptr) return nullptr;
+  auto* built = new (std::nothrow) core(made);
+  if (built == nullptr) {
+    delete made;
+    error = std::make_error_code(std::errc::not_enough_memory);
+    return nullptr;
+  }
+  if (caller_is_worker) made->run_on_caller();
+  error = made->start(caller_is_worker ? 1 : 0);
+  if (error) {
+    made->stop_workers(~std::uint64_t{0});
+    delete built;
+    return nullptr;
+  }
+  return built;
+}
+
+runtime::core::core(scheduler* owned) noexcept
+    : scheduler_(owned), roots(*owned, owned->size()) {
+  owned->roots = &roots;
+}
+
+runtime::core::~core() { delete scheduler_; }
+
+result<runtime> runtime::make(const options& wanted) noexcept {
+  std::error_code error;
+  core* made = make_core(wanted, false, error);
+  if (made == nullptr) return std::unexpected(error);
+  return runtime(made);
+}
+
+runtime::runtime(const options& wanted) noexcept : core_(nullptr) {
+  std::error_code error;
+  core_ = make_core(wanted, false, error);
+  if (core_ == nullptr) {
+    std::fprintf(stderr, "magpie: cannot start a runtime: %s\n", error.message().c_str());
+    std::abort();
+  }
+}
+
+runtime::runtime(runtime&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+
+runtime::~runtime() {
+  if (core_ != nullptr) shutdown(core_->scheduler_->settings().drain_deadline);
+}
+
+scheduler& runtime::scheduler_ref() noexcept { return *core_->scheduler_; }
+
+stop_scope& runtime::root_parent() noexcept { return core_->roots.parent_scope(); }
+
+void runtime::request_stop() noexcept { core_->roots.request_stop(); }
+
+std::size_t runtime::workers() const noexcept { return core_->scheduler_->size(); }
+
+reactor_kind runtime::reactor() const noexcept { return core_->scheduler_->reactor(); }
+
+// ---- shutdown ----------------------------------------------------------------------------------
+
+bool runtime::shutdown(std::chrono::nanoseconds deadline) noexcept {
+  if (core_ == nullptr) return true;
+  MAGPIE_ASSERT(!on_worker());  // a runtime is not dropped inside one of its own tasks
+  core* const ending = std::exchange(core_, nullptr);
+  const bool clean = ending->drain(deadline);
+  return ending->end(clean);
+}
+
+/// Steps 1 to 3: stop and drain.
+bool runtime::core::drain(std::chrono::nanoseconds patience) noexcept {
+  roots.request_stop();
+  atomic<bool> empty{false};
+  roots.when_empty(empty);
+  const std::uint64_t now = clock::detail_now_ns();
+  const auto wait = static_cast<std::uint64_t>(std::max<std::int64_t>(patience.count(), 0));
+  const std::uint64_t until = now + wait < now ? ~std::uint64_t{0} : now + wait;
+  scheduler_->run_until(empty, until);
+  if (empty.load(order::acquire)) return true;
+  roots.forget_when_empty();
+  return roots.live() == 0;
+}
+
+/// Steps 4 to 6: name what is left, end the workers, free or leak.
+bool runtime::core::end(bool clean) noexcept {
+  if (!clean) report_live();
+  const bool left = scheduler_->stop_workers(clean ? ~std::uint64_t{0}
+                                                   : clock::detail_now_ns() + 100'000'000);
+  if (!clean || !left) return false;  // tasks and what they use are leaked on purpose
+  delete this;
+  return true;
+}
+
+void runtime::core::report_live() noexcept {
+  if (!scheduler_->settings().log) return;
+  constexpr std::uint64_t named_max = 20;
+  struct report {
+    std::uint64_t named = 0;
+  } out;
+  std::fprintf(stderr, "magpie: shutdown: tasks still running, leaked:\n");
+  const std::uint64_t live = roots.visit(
+      [](void* context, task_root& root) {
+        auto& seen = *static_cast<report*>(context);
+        if (++seen.named > named_max) return;
+        std::fprintf(stderr, "  task spawned at %s:%u\n", root.spawned.file_name(),
+                     static_cast<unsigned>(root.spawned.line()));
+      },
+      &out);
+  const std::uint64_t shown = std::min(out.named, named_max);
+  if (live > shown)
+    std::fprintf(stderr, "  and %llu more\n", static_cast<unsigned long long>(live - shown));
+}
+
+// ---- metrics -----------------------------------------------------------------------------------
+
+namespace {
+
+runtime_metrics collect(scheduler& from) noexcept {
+  runtime_metrics sum;
+  sum.workers = from.size();
+  sum.live_tasks = from.roots->live();
+  sum.injected_now = from.shared_queue().size();
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    worker& one = from.at(i);
+    worker_counters& counted = one.counters();
+    sum.spawned += counted.spawned.load(order::relaxed);
+    sum.polls += counted.polls.load(order::relaxed);
+    sum.steals += counted.steals.load(order::relaxed);
+    sum.parks += counted.parks.load(order::relaxed);
+    sum.wakes += counted.wakes.load(order::relaxed);
+    sum.overflows += counted.overflows.load(order::relaxed);
+    sum.budget_yields += one.budget_yields.load(order::relaxed);
+    sum.watches += counted.watches.load(order::relaxed);
+    sum.watch_ns += counted.watch_ns.load(order::relaxed);
+    sum.rescues += counted.rescues.load(order::relaxed);
+    sum.kicks += counted.kicks.load(order::relaxed);
+    sum.reactor_calls += one.io->system_calls();
+    sum.waits_in_flight += one.io->in_flight();
+    sum.timers += one.wheel().size();
+  }
+  return sum;
+}
+
+}  // namespace
+
+runtime_metrics runtime::metrics() const noexcept { return collect(*core_->scheduler_); }
+
+runtime_metrics current_metrics() noexcept { return collect(detail::current_scheduler()); }
+
+reactor_kind current_reactor() noexcept { return detail::current_scheduler().reactor(); }
+
+std::size_t current_workers() noexcept { return detail::current_scheduler().size(); }
+
+}  // namespace magpie

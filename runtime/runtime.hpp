@@ -1,0 +1,159 @@
+/// `runtime`: workers, reactors and the root group, as one object that a program may own.
+///
+/// Most programs call `run` instead.  A runtime of the work-stealing flavour starts its threads at
+/// once; `block_on` and `spawn` may be called from any thread that is not a worker.  In the
+/// current-thread and simulated forms nothing runs outside of `block_on`, which must be called by
+/// the thread that made the runtime.
+///
+/// Shutdown, in steps: (1) later spawns are born stopped, because (2) the root scope is stopped;
+/// (3) the tasks drain until a deadline; (4) those left are named, and leaked with everything that
+/// they use; (5) the workers leave their loops and are joined; (6) queues are empty (asserted) and
+/// reactors closed.
+#pragma once
+
+#include <magpie/runtime/options.hpp>
+#include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/task.hpp>
+#include <magpie/util/result.hpp>
+
+#include <cstdint>
+#include <source_location>
+#include <system_error>
+
+namespace magpie {
+
+/// What a runtime has counted since it was made; sums over the workers, not a snapshot in time.
+struct runtime_metrics {
+  std::uint64_t workers = 0;
+  std::uint64_t live_tasks = 0;     ///< Root tasks: spawned or run by `block_on`.
+  std::uint64_t spawned = 0;
+  std::uint64_t polls = 0;
+  std::uint64_t steals = 0;
+  std::uint64_t parks = 0;
+  std::uint64_t wakes = 0;
+  std::uint64_t overflows = 0;
+  std::uint64_t budget_yields = 0;
+  std::uint64_t watches = 0;
+  std::uint64_t watch_ns = 0;
+  std::uint64_t rescues = 0;
+  std::uint64_t kicks = 0;
+  std::uint64_t reactor_calls = 0;  ///< System calls of the reactors (ring enters, epoll calls).
+  std::uint64_t waits_in_flight = 0;
+  std::uint64_t timers = 0;
+  std::uint64_t injected_now = 0;
+};
+
+class runtime;
+
+namespace detail {
+
+/// A root task that a thread waits for.
+struct blocked_base : runnable {
+  blocked_base(run_function begin, scheduler& home, stop_scope& parent,
+               std::source_location where) noexcept;
+  ~blocked_base();
+  blocked_base(const blocked_base&) = delete;
+  blocked_base& operator=(const blocked_base&) = delete;
+
+  void finished(std::error_code with) noexcept;
+
+  task_root root;
+  stop_scope scope;
+  std::error_code error;
+  atomic<bool> done{false};
+
+ private:
+  friend class ::magpie::runtime;
+  struct waiter;
+  waiter* waiter_;
+};
+
+template <class T>
+struct blocked final : blocked_base {
+  blocked(task<T>&& t, scheduler& home, stop_scope& parent, std::source_location where) noexcept
+      : blocked_base(&begin, home, parent, where), body(std::move(t)) {}
+
+  static void begin(runnable& work) noexcept {
+    auto& self = static_cast<blocked&>(work);
+    resume(self.body.start({&self, &arrived}, self.scope));
+  }
+  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
+    auto& self = *static_cast<blocked*>(boundary);
+    destroy_abandoned(next.abandoned);
+    self.body.destroy_frame();
+    self.finished(next.error);
+    return std::noop_coroutine();
+  }
+
+  task_operation<T> body;
+};
+
+}  // namespace detail
+
+class runtime {
+ public:
+  /// Errors: what the kernel says when a reactor or thread cannot be had; invalid_argument for
+  /// nonsense in the options or the environment.
+  static result<runtime> make(const options& wanted = options()) noexcept;
+
+  /// The same; prints the error and aborts when it fails.
+  explicit runtime(const options& wanted = options()) noexcept;
+  runtime(runtime&& other) noexcept;
+  runtime& operator=(runtime&&) = delete;
+
+  /// Shuts down with the options' drain deadline.
+  ~runtime();
+
+  /// Runs `t` to its end and gives its outcome; a user's exception is rethrown.  Several threads
+  /// may do so at once.  Asserts when called on a worker.
+  template <class T>
+  result<T> block_on(task<T> t,
+                     std::source_location where = std::source_location::current()) {
+    detail::blocked<T> root(std::move(t), scheduler_ref(), root_parent(), where);
+    wait_for(root);
+    if (root.error) return std::unexpected(root.error);
+    return root.body.take();
+  }
+
+  /// Starts `t` as a task of this runtime.  Any thread.
+  template <class T>
+  join_handle<T> spawn(task<T> t,
+                       std::source_location where = std::source_location::current()) noexcept {
+    return detail::spawn_on(scheduler_ref(), std::move(t), where);
+  }
+
+  /// Stops every task and waits for them until the deadline; then names to standard error those
+  /// that are left, and leaks them.  True when nothing was left.  Idempotent.
+  bool shutdown(std::chrono::nanoseconds deadline) noexcept;
+
+  /// Asks every task to stop.  Any thread; async-signal-safe is `run`'s business, not this one's.
+  void request_stop() noexcept;
+
+  std::size_t workers() const noexcept;
+  /// Which reactor was chosen.
+  reactor_kind reactor() const noexcept;
+  runtime_metrics metrics() const noexcept;
+
+ private:
+  friend class run_frame;
+  struct core;
+
+  explicit runtime(core* made) noexcept : core_(made) {}
+  static core* make_core(const options& wanted, bool caller_is_worker,
+                         std::error_code& error) noexcept;
+
+  scheduler& scheduler_ref() noexcept;
+  stop_scope& root_parent() noexcept;
+  void wait_for(detail::blocked_base& root) noexcept;
+
+  core* core_;
+};
+
+/// The counters of the runtime that the caller runs on.
+runtime_metrics current_metrics() noexcept;
+
+/// Which reactor the runtime that the caller runs on has chosen, and how many workers it has.
+reactor_kind current_reactor() noexcept;
+std::size_t current_workers() noexcept;
+
+}  // namespace magpie

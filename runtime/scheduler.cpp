@@ -1,0 +1,326 @@
+#include <magpie/runtime/scheduler.hpp>
+
+#include <magpie/runtime/blocking_pool.hpp>
+#include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/cpu_count.hpp>
+#include <magpie/runtime/reactor_factory.hpp>
+#include <magpie/runtime/sim_world.hpp>
+#include <magpie/runtime/task_root.hpp>
+#include <magpie/runtime/timer.hpp>
+#include <magpie/runtime/worker.hpp>
+#include <magpie/util/errc.hpp>
+#include <magpie/util/random.hpp>
+
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <system_error>
+
+namespace magpie {
+
+void task_root::post(runnable& work) noexcept { home->post(work); }
+
+const char* to_string(reactor_kind kind) noexcept {
+  switch (kind) {
+    case reactor_kind::uring:
+      return "uring";
+    case reactor_kind::epoll:
+      return "epoll";
+    case reactor_kind::sim:
+      return "sim";
+    default:
+      return "auto";
+  }
+}
+
+struct scheduler::thread_state {
+  scheduler* owner;
+  std::size_t index;
+  pthread_t thread;
+};
+
+// ---- options -----------------------------------------------------------------------------------
+
+namespace {
+
+/// Fills in what the code left at its default from the environment; false on nonsense there.
+bool apply_environment(options& chosen) noexcept {
+  if (const char* text = std::getenv("MAGPIE_WORKERS"); text != nullptr && chosen.workers == 0) {
+    std::size_t count = 0;
+    const char* end = text + std::strlen(text);
+    const auto [rest, error] = std::from_chars(text, end, count);
+    if (error != std::errc{} || rest != end || count == 0 || count > options::workers_max) {
+      std::fprintf(stderr, "magpie: MAGPIE_WORKERS=%s is not a number from 1 to %zu\n", text,
+                   options::workers_max);
+      return false;
+    }
+    chosen.workers = count;
+  }
+  if (const char* text = std::getenv("MAGPIE_REACTOR");
+      text != nullptr && chosen.reactor == reactor_kind::automatic) {
+    for (const reactor_kind kind : {reactor_kind::automatic, reactor_kind::uring,
+                                    reactor_kind::epoll}) {
+      if (std::strcmp(text, to_string(kind)) == 0) {
+        chosen.reactor = kind;
+        return true;
+      }
+    }
+    std::fprintf(stderr, "magpie: MAGPIE_REACTOR=%s is not auto, uring or epoll\n", text);
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+scheduler* scheduler::make(const options& wanted, std::error_code& error) noexcept {
+  options chosen = wanted;
+  if (!apply_environment(chosen) || chosen.workers > options::workers_max) {
+    error = std::make_error_code(std::errc::invalid_argument);
+    return nullptr;
+  }
+  if (chosen.flavour == flavour::current_thread) chosen.workers = 1;
+  if (chosen.workers == 0) chosen.workers = std::min(usable_cpus(), options::workers_max);
+  auto* made = new (std::nothrow) scheduler(chosen);
+  error = made == nullptr ? std::make_error_code(std::errc::not_enough_memory) : made->set_up();
+  if (error) {
+    delete made;
+    return nullptr;
+  }
+  return made;
+}
+
+// ---- set-up ------------------------------------------------------------------------------------
+
+std::error_code scheduler::set_up() noexcept {
+  const std::error_code no_memory = std::make_error_code(std::errc::not_enough_memory);
+  const std::size_t count = settings_.workers;
+  const bool simulated = settings_.reactor == reactor_kind::sim;
+  on_caller_ = simulated || settings_.flavour == flavour::current_thread;
+  if (simulated) {
+    world_ = new (std::nothrow) sim_world(settings_.seed);
+    if (world_ == nullptr) return no_memory;
+    world_->on_completion(
+        [](void* self, runnable& work) noexcept { static_cast<scheduler*>(self)->post(work); },
+        this);
+  }
+  workers_ = new (std::nothrow) worker*[count]();
+  threads_ = new (std::nothrow) thread_state[count]();
+  blocking_ = new (std::nothrow) blocking_pool(settings_.blocking_threads_max,
+                                               settings_.blocking_queue_max,
+                                               settings_.blocking_keep_alive);
+  if (workers_ == nullptr || threads_ == nullptr || blocking_ == nullptr) return no_memory;
+  const std::uint64_t now = simulated ? world_->now_ns : clock::detail_now_ns();
+  split_mix64 seeds(simulated ? settings_.seed : now);
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool shared = count > 1;
+    workers_[i] = new (std::nothrow) worker(*this, i, seeds.next(), shared, now);
+    if (workers_[i] == nullptr || workers_[i]->hot_buffer == nullptr) return no_memory;
+    if (simulated) workers_[i]->virtual_now = &world_->now_ns;
+  }
+  return set_up_reactors();
+}
+
+bool scheduler::try_reactors(reactor_kind kind, std::error_code& error) noexcept {
+  for (std::size_t i = 0; i < settings_.workers; ++i) {
+    worker& owner = *workers_[i];
+    switch (kind) {
+      case reactor_kind::uring:
+        owner.io =
+            make_uring_reactor(settings_.flavour == flavour::current_thread, error);
+        break;
+      case reactor_kind::epoll:
+        owner.io = make_epoll_reactor(error);
+        break;
+      default:
+        owner.io = make_sim_reactor(*world_);
+        if (owner.io == nullptr) error = std::make_error_code(std::errc::not_enough_memory);
+        break;
+    }
+    if (owner.io == nullptr) {
+      for (std::size_t k = 0; k < i; ++k) {
+        delete workers_[k]->io;
+        workers_[k]->io = nullptr;
+      }
+      return false;
+    }
+  }
+  settings_.reactor = kind;
+  return true;
+}
+
+std::error_code scheduler::set_up_reactors() noexcept {
+  std::error_code error;
+  const reactor_kind wanted = settings_.reactor;
+  if (wanted != reactor_kind::automatic) {
+    if (try_reactors(wanted, error)) return {};
+    if (settings_.log)
+      std::fprintf(stderr, "magpie: reactor %s is not available: %s\n", to_string(wanted),
+                   error.message().c_str());
+    return error;
+  }
+  if (try_reactors(reactor_kind::uring, error)) return {};
+  if (settings_.log)
+    std::fprintf(stderr, "magpie: io_uring is not available (%s), using epoll\n",
+                 error.message().c_str());
+  error.clear();
+  if (try_reactors(reactor_kind::epoll, error)) return {};
+  return error;
+}
+
+scheduler::~scheduler() {
+  delete blocking_;
+  if (workers_ != nullptr) {
+    for (std::size_t i = 0; i < settings_.workers; ++i) delete workers_[i];
+  }
+  delete[] workers_;
+  delete[] threads_;
+  delete world_;
+}
+
+// ---- threads -----------------------------------------------------------------------------------
+
+void* scheduler::thread_main(void* raw) noexcept {
+  const thread_state& state = *static_cast<thread_state*>(raw);
+  scheduler& owner = *state.owner;
+  char name[16];
+  std::snprintf(name, sizeof name, "magpie-%zu", state.index);
+  ::pthread_setname_np(::pthread_self(), name);
+  ::prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
+  owner.workers_[state.index]->run(nullptr);
+  owner.left_.fetch_add(1, order::release);  // pairs with the acquire in stop_workers
+  return nullptr;
+}
+
+std::error_code scheduler::start(std::size_t first) noexcept {
+  first_thread_ = first;
+  if (world_ != nullptr || settings_.flavour == flavour::current_thread) return {};
+  for (std::size_t i = first; i < settings_.workers; ++i) {
+    thread_state& state = threads_[i];
+    state.owner = this;
+    state.index = i;
+    if (const int code = ::pthread_create(&state.thread, nullptr, &thread_main, &state);
+        code != 0)
+      return errno_code(code);
+    ++started_;
+  }
+  return {};
+}
+
+bool scheduler::stop_workers(std::uint64_t deadline_ns) noexcept {
+  leaving_.store(true, order::release);
+  for (std::size_t i = 0; i < settings_.workers; ++i) workers_[i]->wake();
+  while (left_.load(order::acquire) != started_) {
+    if (clock::detail_now_ns() >= deadline_ns) return false;
+    const timespec pause{0, 100'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  for (std::size_t i = 0; i < started_; ++i)
+    ::pthread_join(threads_[first_thread_ + i].thread, nullptr);
+  started_ = 0;
+  left_.store(0, order::relaxed);
+  return true;
+}
+
+void scheduler::run_here(const atomic<bool>& done) noexcept {
+  if (world_ != nullptr) {
+    run_simulation(done, reactor::forever);
+  } else {
+    workers_[0]->run(&done);
+  }
+}
+
+namespace {
+
+/// Makes worker 0 leave its loop at a time: fires once, in its wheel.
+struct alarm final : runnable {
+  explicit alarm(atomic<bool>& to_set) noexcept : runnable(&ring), flag(&to_set), clock(*this) {}
+  static void ring(runnable& work) noexcept {
+    static_cast<alarm&>(work).flag->store(true, order::release);
+  }
+  atomic<bool>* flag;
+  timer clock;
+};
+
+}  // namespace
+
+void scheduler::run_until(const atomic<bool>& done, std::uint64_t deadline_ns) noexcept {
+  if (world_ != nullptr) {
+    run_simulation(done, deadline_ns);
+    return;
+  }
+  if (!on_caller_) {
+    while (!done.load(order::acquire) && clock::detail_now_ns() < deadline_ns) {
+      const timespec pause{0, 200'000};
+      ::nanosleep(&pause, nullptr);
+    }
+    return;
+  }
+  worker& first = *workers_[0];
+  atomic<bool> late{false};
+  alarm at_deadline(late);
+  if (deadline_ns != reactor::forever) at_deadline.clock.arm(first.wheel(), deadline_ns);
+  while (!done.load(order::acquire) && !late.load(order::acquire)) first.run_one();
+  if (deadline_ns != reactor::forever && !at_deadline.clock.disarm())
+    while (!late.load(order::acquire)) first.run_one();
+}
+
+/// One thread plays all workers: the seed picks whose turn it is; when none has anything to do,
+/// time moves on to the next event.
+void scheduler::run_simulation(const atomic<bool>& done, std::uint64_t until_ns) noexcept {
+  sys::network* const before = sys::set_current_network(&world_->network);
+  const auto count = static_cast<std::uint32_t>(settings_.workers);
+  while (!done.load(order::relaxed) && world_->now_ns < until_ns) {
+    const std::uint32_t first = world_->random.below(count);
+    bool worked = false;
+    for (std::uint32_t i = 0; i < count && !worked; ++i) {
+      worked = workers_[(first + i) % count]->step();
+    }
+    if (worked) {
+      world_->step_passed();
+      continue;
+    }
+    std::uint64_t next = world_->next_event_ns();
+    for (std::uint32_t i = 0; i < count; ++i)
+      next = std::min(next, workers_[i]->next_deadline_ns());
+    if (next == timer_wheel::no_deadline && until_ns == reactor::forever) {
+      std::fprintf(stderr, "magpie: simulation: every task waits and no event is due\n");
+      std::abort();
+    }
+    world_->advance_to(std::max(std::min(next, until_ns), world_->now_ns));
+  }
+  sys::set_current_network(before);
+}
+
+// ---- posting -----------------------------------------------------------------------------------
+
+void scheduler::post(runnable& work) noexcept {
+  detail::context* const here = detail::current_context;
+  if (here != nullptr && here->home == this) {
+    static_cast<worker*>(here)->post_local(work);
+    return;
+  }
+  inject(&work, &work, 1);
+  wake_one();
+}
+
+void scheduler::inject(runnable* first, runnable* last, std::size_t count) noexcept {
+  const bool taken = injector_.push(first, last, count);
+  MAGPIE_ASSERT(taken);  // the injector is never closed while somebody may post
+}
+
+void scheduler::wake_one() noexcept {
+  if (const int index = idle_.pick_to_wake(); index >= 0)
+    workers_[static_cast<std::size_t>(index)]->wake();
+}
+
+void scheduler::wake_first() noexcept { workers_[0]->wake(); }
+
+}  // namespace magpie

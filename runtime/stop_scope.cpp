@@ -1,0 +1,107 @@
+#include <magpie/runtime/stop_scope.hpp>
+
+#include <magpie/runtime/operation.hpp>
+#include <magpie/runtime/task_root.hpp>
+
+namespace magpie {
+
+bool stop_scope::enter(operation& op) noexcept {
+  if (!linked_ && parent_ != nullptr) [[unlikely]] link();
+  std::uintptr_t idle = 0;
+  const auto entered = reinterpret_cast<std::uintptr_t>(&op);
+  // (A) pairs with (B) in mark(): the canceller sees every field that was written before.
+  if (word_.compare_exchange_strong(idle, entered, order::acq_rel)) return true;
+  MAGPIE_ASSERT((idle & ~busy_bit) == stopped_bit);  // one operation at a time
+  return false;
+}
+
+bool stop_scope::mark() noexcept {
+  std::uintptr_t word = word_.load(order::relaxed);
+  std::uintptr_t marked;
+  do {
+    if ((word & stopped_bit) != 0) return false;
+    marked = word | stopped_bit | (word != 0 ? busy_bit : 0);
+  } while (!word_.compare_exchange_weak(word, marked, order::acq_rel));  // (B)
+  if (word == 0) return true;
+  auto* op = reinterpret_cast<operation*>(word);
+  op->cancel();
+  const std::uintptr_t before = word_.fetch_and(~busy_bit, order::acq_rel);  // (D) pairs with (C)
+  if ((before & ~(stopped_bit | busy_bit)) == 0) root_->post(*op);  // it left while we were busy
+  return true;
+}
+
+void stop_scope::link() noexcept {
+  for (stop_scope* scope = this; scope->parent_ != nullptr && !scope->linked_;
+       scope = scope->parent_) {
+    stop_scope* parent = scope->parent_;
+    parent->lock_.lock();
+    scope->next_ = parent->children_;
+    if (scope->next_ != nullptr) scope->next_->previous_ = scope;
+    parent->children_ = scope;
+    scope->linked_ = true;
+    const bool stopped = (parent->word_.load(order::relaxed) & stopped_bit) != 0;
+    parent->lock_.unlock();
+    if (stopped) scope->request_stop();
+  }
+}
+
+void stop_scope::unlink() noexcept {
+  for (;;) {
+    parent_->lock_.lock();
+    if (pins_ == 0) break;
+    parent_->lock_.unlock();  // a walk is cancelling our operation; it does not wait for us
+    cpu_relax();
+  }
+  if (previous_ != nullptr) {
+    previous_->next_ = next_;
+  } else {
+    parent_->children_ = next_;
+  }
+  if (next_ != nullptr) next_->previous_ = previous_;
+  parent_->lock_.unlock();
+}
+
+stop_scope* stop_scope::pin_first_child() noexcept {
+  lock_.lock();
+  stop_scope* child = children_;
+  if (child != nullptr) ++child->pins_;
+  lock_.unlock();
+  return child;
+}
+
+/// Moves the walk's pin from `child` to its next sibling; `keep` leaves a pin for the work list.
+stop_scope* stop_scope::next_pinned(stop_scope* child, bool keep) noexcept {
+  lock_.lock();
+  stop_scope* next = child->next_;
+  if (next != nullptr) ++next->pins_;
+  if (!keep) --child->pins_;
+  lock_.unlock();
+  return next;
+}
+
+void stop_scope::request_stop() noexcept {
+  if (!mark()) return;
+  stop_scope* work = this;
+  walk_next_ = nullptr;
+  while (work != nullptr) {
+    stop_scope* scope = work;
+    work = scope->walk_next_;
+    for (stop_scope* child = scope->pin_first_child(); child != nullptr;) {
+      // A child that is marked already has had its own walk.
+      const bool descend = child->mark();
+      stop_scope* next = scope->next_pinned(child, descend);
+      if (descend) {
+        child->walk_next_ = work;
+        work = child;
+      }
+      child = next;
+    }
+    if (scope != this) {
+      scope->parent_->lock_.lock();
+      --scope->pins_;
+      scope->parent_->lock_.unlock();
+    }
+  }
+}
+
+}  // namespace magpie

@@ -1,0 +1,247 @@
+/// `with_task_group`: children that cannot outlive the expression that made them.
+///
+///     co_await with_task_group([&](task_group& group) -> task<> {
+///       group.spawn(first());
+///       group.spawn(second());
+///       …
+///     });
+///
+/// The group ends when its body and its last child have ended.  The first failure of a child or of
+/// the body stops the others and is the group's error; `stopped` after the group was stopped is
+/// nobody's failure.  Later failures are logged.  Without a failure the value is the body's.
+/// Children may borrow what outlives the whole expression, not the body's locals.
+///
+/// A child is one block from the frame pool.  When it ends its frame is destroyed first, then its
+/// block is freed, then it counts down: whoever counts to zero goes on with the awaiting frame.
+/// (G1) the countdown is acq_rel: the last one sees everything that the others wrote.
+#pragma once
+
+#include <magpie/runtime/context.hpp>
+#include <magpie/runtime/error_trace.hpp>
+#include <magpie/runtime/frame_pool.hpp>
+#include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/task.hpp>
+#include <magpie/runtime/task_root.hpp>
+#include <magpie/util/atomic.hpp>
+#include <magpie/util/spin_lock.hpp>
+
+#include <new>
+#include <optional>
+#include <source_location>
+#include <type_traits>
+
+namespace magpie {
+
+class task_group;
+
+namespace detail {
+
+template <class F, class T>
+class group_operation;
+
+/// A child's state without its type.
+struct group_child_base : runnable {
+  group_child_base(run_function begin, task_group& in, bool alone,
+                   std::source_location where) noexcept;
+
+  task_group* group;
+  bool isolated;
+  task_root root;
+  stop_scope scope;
+};
+
+template <class T>
+struct group_child final : group_child_base {
+  group_child(task<T>&& t, task_group& in, bool alone, std::source_location where) noexcept
+      : group_child_base(&begin, in, alone, where), body(std::move(t)) {}
+
+  static void begin(runnable& work) noexcept {
+    auto& self = static_cast<group_child&>(work);
+    resume(self.body.start({&self, &arrived}, self.scope));
+  }
+  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept;
+
+  task_operation<T> body;
+};
+
+}  // namespace detail
+
+class task_group {
+ public:
+  task_group(stop_scope& outer) noexcept : scope_(&outer, outer.root()) { scope_.link(); }
+  task_group(const task_group&) = delete;
+  task_group& operator=(const task_group&) = delete;
+  ~task_group();
+
+  /// Starts `t` in the group.  A failure stops the group.  Its value is dropped.
+  /// Threads: any, while the group has not ended (asserted).  When memory runs out the group fails
+  /// with `not_enough_memory`.
+  template <class T>
+  void spawn(task<T> t,
+             std::source_location where = std::source_location::current()) noexcept {
+    start(std::move(t), false, where);
+  }
+
+  /// The same, but a failure is logged and ends nobody else.
+  template <class T>
+  void spawn_isolated(task<T> t,
+                      std::source_location where = std::source_location::current()) noexcept {
+    start(std::move(t), true, where);
+  }
+
+  /// Starts `function(args…)`, keeping both alive as long as the child.
+  template <class F, class... Args>
+    requires std::invocable<F&, Args...>
+  void spawn(F function, Args... args) noexcept {
+    using T = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
+    start(detail::call_and_keep<T, F, Args...>(std::move(function), std::move(args)...), false,
+          std::source_location::current());
+  }
+
+  /// Stops every child and the body.  Any thread, while the group has not ended.
+  void stop() noexcept {
+    stopped_.store(true, order::relaxed);  // ordered by the stop that follows
+    scope_.request_stop();
+  }
+
+  /// Children that have not ended, the body not counted.
+  std::size_t size() const noexcept {
+    const std::size_t all = pending_.load(order::relaxed);
+    return all == 0 ? 0 : all - 1;
+  }
+
+  /// For the library.
+  stop_scope& scope() noexcept { return scope_; }
+  void child_ended(std::error_code error, void* exception, bool isolated,
+                   task_root& root) noexcept;
+  /// Counts one end down; true for the last.
+  bool count_down() noexcept { return pending_.fetch_sub(1, order::acq_rel) == 1; }  // (G1)
+  std::coroutine_handle<> ended() noexcept;
+
+ private:
+  template <class>
+  friend struct detail::group_child;
+  template <class, class>
+  friend class detail::group_operation;
+
+  template <class T>
+  void start(task<T>&& t, bool isolated, std::source_location where) noexcept {
+    using child = detail::group_child<T>;
+    void* memory = t ? frame_allocate(sizeof(child)) : nullptr;
+    if (memory == nullptr) {
+      out_of_memory();
+      return;
+    }
+    [[maybe_unused]] const std::size_t before = pending_.fetch_add(1, order::relaxed);
+    MAGPIE_ASSERT(before != 0);  // the group has ended
+    auto* made = ::new (memory) child(std::move(t), *this, isolated, where);
+    made->root.post(*made);
+  }
+  void out_of_memory() noexcept;
+
+  stop_scope scope_;
+  atomic<std::size_t> pending_{1};  ///< The body counts as one.
+  atomic<bool> stopped_{false};
+  spin_lock lock_;                  ///< Guards the failure.
+  std::error_code error_;
+  void* exception_ = nullptr;
+  error_trace* trace_ = nullptr;    ///< Of the first failure.
+  detail::arrival_hook ended_hook_ = nullptr;
+  void* ended_target_ = nullptr;
+};
+
+namespace detail {
+
+template <class T>
+std::coroutine_handle<> group_child<T>::arrived(void* boundary, step& next) noexcept {
+  auto* self = static_cast<group_child*>(boundary);
+  task_group& group = *self->group;
+  destroy_abandoned(next.abandoned);
+  self->body.destroy_frame();
+  void* exception = self->body.release_exception();
+  if (next.error || exception != nullptr) [[unlikely]]
+    group.child_ended(next.error, exception, self->isolated, self->root);
+  self->~group_child();
+  frame_free(self, sizeof(group_child));
+  if (!group.count_down()) return std::noop_coroutine();
+  return group.ended();
+}
+
+/// The awaitable behind with_task_group: the group, and its body as one more party.
+template <class F, class T>
+class group_operation {
+ public:
+  using value_type = T;
+
+  explicit group_operation(F function) noexcept : function_(std::move(function)) {}
+  group_operation(group_operation&& other) noexcept : function_(std::move(other.function_)) {
+    MAGPIE_ASSERT(!other.group_);
+  }
+
+  bool try_complete(stop_scope&) const noexcept { return false; }
+  std::error_code failed() const noexcept { return {}; }
+
+  std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
+    to_ = to;
+    group_.emplace(scope);
+    group_->ended_hook_ = &finished;
+    group_->ended_target_ = this;
+    body_scope_.emplace(&group_->scope(), scope.root());
+    body_.emplace(function_(*group_));
+    return body_->start({this, &body_arrived}, *body_scope_);
+  }
+
+  result<T> take() { return body_->take(); }
+
+ private:
+  static std::coroutine_handle<> body_arrived(void* boundary, step& next) noexcept {
+    auto& self = *static_cast<group_operation*>(boundary);
+    destroy_abandoned(next.abandoned);
+    self.body_->destroy_frame();
+    if (next.error || self.body_->has_exception()) {
+      void* exception = self.body_->release_exception();
+      self.group_->child_ended(next.error, exception, false, self.body_scope_->root());
+    }
+    self.body_scope_.reset();
+    if (!self.group_->count_down()) return std::noop_coroutine();
+    finished(&self, next);
+    return nullptr;
+  }
+
+  /// Everybody has ended: hands the group's outcome on.
+  static std::coroutine_handle<> finished(void* boundary, step& next) noexcept {
+    auto& self = *static_cast<group_operation*>(boundary);
+    task_group& group = *self.group_;
+    task_root& outer = group.scope_.root();
+    const std::error_code error = group.error_;
+    if (group.trace_ != nullptr) std::swap(outer.trace, group.trace_);
+    if (void* exception = std::exchange(group.exception_, nullptr))
+      self.body_->set_exception(exception);
+    self.group_.reset();
+    next.traced = outer.trace != nullptr && outer.trace->error == error;
+    return next.go_on(self.to_, error);
+  }
+
+  F function_;
+  continuation to_;
+  std::optional<task_group> group_;
+  std::optional<stop_scope> body_scope_;
+  std::optional<task_operation<T>> body_;
+};
+
+}  // namespace detail
+
+/// Runs `body(group)` and everything that it spawns; gives the body's value.
+/// Errors: the first failure (see above).  Stop: stops the body and all children, waits for them.
+/// `body` must be a named callable moved in, or a closure without owning captures ([&] is fine):
+/// GCC 12 would destroy others twice.
+template <class F>
+auto with_task_group(F&& body) noexcept {
+  using function = std::remove_cvref_t<F>;
+  static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_copyable_v<function>,
+                "name the closure first: GCC 12 destroys an owning temporary twice");
+  using T = typename detail::task_value<std::invoke_result_t<function&, task_group&>>::type;
+  return detail::group_operation<function, T>(std::forward<F>(body));
+}
+
+}  // namespace magpie

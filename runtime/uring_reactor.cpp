@@ -1,0 +1,452 @@
+#include <magpie/runtime/uring_reactor.hpp>
+
+#include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/reactor_factory.hpp>
+#include <magpie/runtime/task_root.hpp>
+#include <magpie/runtime/uring_abi.hpp>
+#include <magpie/util/errc.hpp>
+
+#include <liburing.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <new>
+
+#if defined(MAGPIE_TSAN)
+extern "C" void __tsan_acquire(void*);
+extern "C" void __tsan_release(void*);
+#else
+// The kernel carries a slot from the submitter to the reaper; TSan cannot see that edge.
+static void __tsan_acquire(void*) {}
+static void __tsan_release(void*) {}
+#endif
+
+namespace magpie {
+namespace {
+
+enum class entry_kind : std::uint8_t { wait = 1, wake = 2, cancel = 3, test = 4 };
+
+constexpr std::uint64_t tag(std::uint32_t slot, std::uint32_t generation,
+                            entry_kind kind) noexcept {
+  return (std::uint64_t{slot} << 32) | (std::uint64_t{generation & 0xff'ffff} << 8) |
+         static_cast<std::uint8_t>(kind);
+}
+
+unsigned ring_number(const io_uring* ring) noexcept {
+  return static_cast<unsigned>(ring->ring_fd);
+}
+
+unsigned load_acquire(const unsigned* shared) noexcept {
+  return __atomic_load_n(shared, __ATOMIC_ACQUIRE);  // pairs with the kernel's release
+}
+
+}  // namespace
+
+uring_reactor::uring_reactor() noexcept = default;
+
+uring_reactor* uring_reactor::make(ring_flavour flavour, std::error_code& error) noexcept {
+  auto* made = new (std::nothrow) uring_reactor;
+  error = made == nullptr ? std::make_error_code(std::errc::not_enough_memory)
+                          : made->set_up(flavour);
+  if (error) {
+    delete made;
+    return nullptr;
+  }
+  return made;
+}
+
+std::error_code uring_reactor::set_up(ring_flavour flavour) noexcept {
+  shared_ = flavour == ring_flavour::shared;
+  wake_fd_ = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!wake_fd_) return errno_code(errno);
+
+  static_assert(sizeof(io_uring) <= sizeof(ring_memory_));
+  auto* ring = ::new (static_cast<void*>(ring_memory_)) io_uring{};
+  // The ladder: an old kernel refuses flags with EINVAL, a small memlock limit with ENOMEM.
+  unsigned flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
+                   IORING_SETUP_TASKRUN_FLAG;
+  flags |= shared_ ? unsigned{IORING_SETUP_COOP_TASKRUN}
+                   : unsigned{IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
+  unsigned entries = submission_entries;
+  unsigned completions = completion_entries;
+  int code = 0;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    io_uring_params params;
+    std::memset(&params, 0, sizeof params);
+    params.flags = flags;
+    params.cq_entries = completions;
+    code = ::io_uring_queue_init_params(entries, ring, &params);
+    if (code == 0) break;
+    if (code == -ENOMEM) {
+      entries = 64;
+      completions = 128;
+    } else if (code == -EINVAL && !shared_) {
+      flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
+              IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN;
+      shared_ = true;  // entered by its thread alone all the same
+    } else {
+      break;
+    }
+  }
+  if (code != 0) return errno_code(-code);
+  ring_ = ring;
+  ::io_uring_ring_dontfork(ring_);
+  if ((ring_->features & uring_abi::feat_no_iowait) != 0)
+    enter_flags_ = uring_abi::enter_no_iowait;
+  if ((ring_->features & IORING_FEAT_EXT_ARG) == 0 || (ring_->features & IORING_FEAT_NODROP) == 0)
+    return errc::unsupported;
+  for (unsigned i = 0; i < ring_->sq.ring_entries; ++i) ring_->sq.array[i] = i;
+  if (std::error_code failed = self_test()) return failed;
+  arm_wake();
+  return {};
+}
+
+/// A NOP and a poll cancelled by its tag, there and back: a filter may let setup pass and refuse
+/// to enter, and an old kernel may lack an opcode.
+std::error_code uring_reactor::self_test() noexcept {
+  io_uring_sqe* entry = next_entry();
+  ::io_uring_prep_nop(entry);
+  entry->user_data = tag(0, 0, entry_kind::test);
+  publish();
+  entry = next_entry();
+  ::io_uring_prep_poll_add(entry, wake_fd_.get(), POLLIN);
+  entry->user_data = tag(1, 0, entry_kind::test);
+  publish();
+  entry = next_entry();
+  ::io_uring_prep_cancel64(entry, tag(1, 0, entry_kind::test), 0);
+  entry->user_data = tag(2, 0, entry_kind::test);
+  publish();
+  const int code = ::io_uring_enter2(ring_number(ring_), 3, 3, IORING_ENTER_GETEVENTS, nullptr, 0);
+  if (code < 0) return errno_code(-code);
+  unsigned head = *ring_->cq.khead;
+  const unsigned tail = load_acquire(ring_->cq.ktail);
+  if (tail - head != 3) return errc::unsupported;
+  for (; head != tail; ++head) {
+    const io_uring_cqe& done = ring_->cq.cqes[head & ring_->cq.ring_mask];
+    const std::int32_t wanted =
+        done.user_data == tag(1, 0, entry_kind::test) ? -ECANCELED : 0;
+    if (done.res != wanted) return errc::unsupported;
+  }
+  __atomic_store_n(ring_->cq.khead, head, __ATOMIC_RELEASE);
+  return {};
+}
+
+uring_reactor::~uring_reactor() {
+  if (ring_ != nullptr) ::io_uring_queue_exit(ring_);
+  for (slot* chunk : chunks_) delete[] chunk;
+}
+
+// ---- slots -------------------------------------------------------------------------------------
+
+uring_reactor::slot& uring_reactor::slot_at(std::uint32_t index) noexcept {
+  return chunks_[index / chunk_slots][index % chunk_slots];
+}
+
+bool uring_reactor::grow_slots() noexcept {
+  const std::size_t chunk = slots_made_ / chunk_slots;
+  if (chunk == chunks_max) return false;
+  auto* made = new (std::nothrow) slot[chunk_slots];
+  if (made == nullptr) return false;
+  chunks_[chunk] = made;
+  for (std::size_t i = chunk_slots; i-- > 0;) {
+    made[i] = {nullptr, 0, free_, false, false};
+    free_ = slots_made_ + static_cast<std::uint32_t>(i);
+  }
+  slots_made_ += chunk_slots;
+  return true;
+}
+
+std::uint32_t uring_reactor::take_slot() noexcept {
+  if (free_ == no_slot) {
+    lock_.lock();
+    free_ = std::exchange(freed_, no_slot);
+    lock_.unlock();
+    if (free_ == no_slot && !grow_slots()) return no_slot;
+  }
+  const std::uint32_t index = free_;
+  free_ = slot_at(index).next;
+  return index;
+}
+
+void uring_reactor::free_slot(std::uint32_t index) noexcept {
+  slot& freed = slot_at(index);
+  freed.op = nullptr;
+  ++freed.generation;
+  freed.next = freed_;
+  freed_ = index;
+}
+
+// ---- submission --------------------------------------------------------------------------------
+
+unsigned uring_reactor::kernel_flags() const noexcept {
+  return __atomic_load_n(ring_->sq.kflags, __ATOMIC_RELAXED);
+}
+
+std::size_t uring_reactor::unflushed() const noexcept {
+  return __atomic_load_n(ring_->sq.ktail, __ATOMIC_RELAXED) - load_acquire(ring_->sq.khead);
+}
+
+/// An unused submission entry, zeroed; null when the kernel takes none off our hands.
+io_uring_sqe* uring_reactor::next_entry() noexcept {
+  for (unsigned tries = 0; sq_tail_ - load_acquire(ring_->sq.khead) >= ring_->sq.ring_entries;
+       ++tries) {
+    if (tries == retries_max) return nullptr;
+    enter(static_cast<unsigned>(unflushed()), 0, IORING_ENTER_GETEVENTS, no_wait);
+    lock_scope guard(lock_);  // a full completion queue may be what holds the kernel back
+    reap(backlog_.count + completion_entries, backlog_);
+    has_backlog_.store(backlog_.count != 0, order::relaxed);
+  }
+  io_uring_sqe* entry = &ring_->sq.sqes[sq_tail_ & ring_->sq.ring_mask];
+  std::memset(entry, 0, sizeof *entry);
+  return entry;
+}
+
+void uring_reactor::publish() noexcept {
+  ++sq_tail_;
+  __atomic_store_n(ring_->sq.ktail, sq_tail_, __ATOMIC_RELEASE);  // pairs with the kernel's load
+}
+
+bool uring_reactor::wait(readiness_operation& op) noexcept {
+  const std::uint32_t index = take_slot();
+  io_uring_sqe* entry = index == no_slot ? nullptr : next_entry();
+  op.where = this;
+  if (entry == nullptr) [[unlikely]] {
+    // No room in the kernel or no memory: end the wait at once, the caller will try again.
+    op.where = nullptr;
+    if (index != no_slot) {
+      slot_at(index).next = free_;
+      free_ = index;
+    }
+    if (!op.begin()) return false;
+    lock_scope guard(lock_);
+    backlog_.push(op);
+    has_backlog_.store(true, order::relaxed);
+    return true;
+  }
+  slot& taken = slot_at(index);
+  taken.op = &op;
+  op.slot = index;
+  op.generation = taken.generation;
+  entry->opcode = IORING_OP_POLL_ADD;
+  entry->fd = op.io->fd;
+  entry->poll32_events = op.dir == direction::read ? POLLIN | POLLRDHUP : POLLOUT;
+  entry->user_data = tag(index, taken.generation, entry_kind::wait);
+  __tsan_release(&taken);
+  begun_.store(begun_.load(order::relaxed) + 1, order::relaxed);
+  if (!op.begin()) {
+    begun_.store(begun_.load(order::relaxed) - 1, order::relaxed);
+    taken.op = nullptr;
+    taken.next = free_;
+    free_ = index;
+    return false;
+  }
+  publish();  // `op` may be gone already: a canceller knows the slot since begin()
+  return true;
+}
+
+void uring_reactor::cancel(readiness_operation& op) noexcept {
+  lock_.lock();
+  slot& held = slot_at(op.slot);
+  if (held.op != &op || held.generation != op.generation) {
+    lock_.unlock();  // its completion was reaped: it is on its way to a run queue
+    return;
+  }
+  held.op = nullptr;
+  held.cancel_wanted = true;
+  held.next = cancels_;
+  cancels_ = op.slot;
+  has_cancels_.store(true, order::relaxed);
+  op.cancelled = true;
+  op.io->detached = true;
+  const bool asleep = parked_;
+  lock_.unlock();
+  op.scope().root().post(op);
+  if (asleep) wake();  // the poll pins its file until the owner has cancelled it
+}
+
+/// Enters a cancel for every detached wait; the owner, once a turn.
+void uring_reactor::submit_cancels() noexcept {
+  lock_.lock();
+  std::uint32_t index = std::exchange(cancels_, no_slot);
+  has_cancels_.store(false, order::relaxed);
+  lock_.unlock();
+  while (index != no_slot) {
+    io_uring_sqe* entry = next_entry();
+    lock_scope guard(lock_);
+    slot& detached = slot_at(index);
+    const std::uint32_t next = detached.next;
+    if (entry == nullptr) {  // no room: once more at the next turn
+      detached.next = cancels_;
+      cancels_ = index;
+      has_cancels_.store(true, order::relaxed);
+    } else {
+      detached.cancel_wanted = false;
+      if (detached.finished) {
+        detached.finished = false;
+        free_slot(index);
+      } else {
+        entry->opcode = IORING_OP_ASYNC_CANCEL;
+        entry->fd = -1;
+        entry->addr = tag(index, detached.generation, entry_kind::wait);
+        entry->flags = IOSQE_CQE_SKIP_SUCCESS;
+        entry->user_data = tag(index, detached.generation, entry_kind::cancel);
+        publish();
+      }
+    }
+    index = next;
+  }
+}
+
+// ---- completion --------------------------------------------------------------------------------
+
+bool uring_reactor::completions_waiting() const noexcept {
+  return __atomic_load_n(ring_->cq.khead, __ATOMIC_RELAXED) != load_acquire(ring_->cq.ktail);
+}
+
+bool uring_reactor::ready() const noexcept {
+  return completions_waiting() || has_backlog_.load(order::relaxed) ||
+         has_cancels_.load(order::relaxed) ||
+         (kernel_flags() & (uring_abi::sq_taskrun | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+/// Takes one completion; returns the operation that it ends, if somebody still waits.
+readiness_operation* uring_reactor::complete(const io_uring_cqe& entry) noexcept {
+  const auto kind = static_cast<entry_kind>(entry.user_data & 0xff);
+  if (kind == entry_kind::wake) {
+    if ((entry.flags & IORING_CQE_F_MORE) == 0) wake_armed_.store(false, order::relaxed);
+    return nullptr;
+  }
+  if (kind != entry_kind::wait) return nullptr;  // a cancel that found nothing any more
+  const auto index = static_cast<std::uint32_t>(entry.user_data >> 32);
+  slot& held = slot_at(index);
+  __tsan_acquire(&held);
+  if (entry.user_data != tag(index, held.generation, entry_kind::wait)) {
+    stale_.store(stale_.load(order::relaxed) + 1, order::relaxed);
+    return nullptr;
+  }
+  finished_.store(finished_.load(order::relaxed) + 1, order::relaxed);
+  readiness_operation* op = held.op;
+  if (op == nullptr) stale_.store(stale_.load(order::relaxed) + 1, order::relaxed);
+  if (held.cancel_wanted) {
+    held.finished = true;
+  } else {
+    free_slot(index);
+  }
+  const bool lasting = entry.res < 0 && entry.res != -ECANCELED && entry.res != -EINTR &&
+                       entry.res != -EAGAIN && entry.res != -ENOMEM;
+  if (op != nullptr && lasting) op->wait_error = -entry.res;
+  return op;
+}
+
+void uring_reactor::reap(std::size_t limit, runnable_chain& out) noexcept {
+  unsigned head = __atomic_load_n(ring_->cq.khead, __ATOMIC_RELAXED);
+  const unsigned tail = load_acquire(ring_->cq.ktail);
+  const unsigned mask = ring_->cq.ring_mask;
+  for (; head != tail && out.count < limit; ++head) {
+    if (readiness_operation* op = complete(ring_->cq.cqes[head & mask])) out.push(*op);
+  }
+  __atomic_store_n(ring_->cq.khead, head, __ATOMIC_RELEASE);  // the kernel may reuse the entries
+}
+
+/// One entry into the kernel.  False: it timed out or was interrupted, which is no failure.
+bool uring_reactor::enter(unsigned submit, unsigned wait_for, unsigned flags,
+                          std::uint64_t deadline_ns) noexcept {
+  enters_.store(enters_.load(order::relaxed) + 1, order::relaxed);
+  io_uring_getevents_arg argument;
+  __kernel_timespec limit;
+  std::memset(&argument, 0, sizeof argument);
+  if (wait_for != 0) flags |= enter_flags_;
+  if (wait_for != 0 && deadline_ns != forever) {
+    const std::uint64_t now = clock::detail_now_ns();
+    const std::uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+    limit.tv_sec = static_cast<long long>(left / 1'000'000'000);
+    limit.tv_nsec = static_cast<long long>(left % 1'000'000'000);
+    argument.ts = reinterpret_cast<std::uint64_t>(&limit);
+  }
+  flags |= IORING_ENTER_EXT_ARG;
+  const int code =
+      ::io_uring_enter2(ring_number(ring_), submit, wait_for, flags,
+                        reinterpret_cast<sigset_t*>(&argument), sizeof argument);
+  return code >= 0;
+}
+
+void uring_reactor::arm_wake() noexcept {
+  io_uring_sqe* entry = next_entry();
+  if (entry == nullptr) return;  // the next turn tries again
+  entry->opcode = IORING_OP_POLL_ADD;
+  entry->fd = wake_fd_.get();
+  entry->poll32_events = POLLIN;
+  entry->len = IORING_POLL_ADD_MULTI;
+  entry->user_data = tag(0, 0, entry_kind::wake);
+  wake_armed_.store(true, order::relaxed);
+  publish();
+}
+
+void uring_reactor::turn(std::uint64_t deadline_ns, std::size_t limit,
+                         runnable_chain& out) noexcept {
+  if (has_cancels_.load(order::relaxed)) submit_cancels();
+  if (!wake_armed_.load(order::relaxed)) arm_wake();
+  const bool at_hand = completions_waiting() || has_backlog_.load(order::relaxed);
+  const auto pending = static_cast<unsigned>(unflushed());
+  const bool block = deadline_ns != no_wait && !at_hand;
+  const bool work = (kernel_flags() & (uring_abi::sq_taskrun | IORING_SQ_CQ_OVERFLOW)) != 0;
+  if (block || pending != 0 || work || !shared_)
+    enter(pending, block ? 1 : 0, IORING_ENTER_GETEVENTS, deadline_ns);
+  if (!completions_waiting() && !has_backlog_.load(order::relaxed)) return;
+  lock_scope guard(lock_);
+  while (backlog_.first != nullptr && out.count < limit) {
+    runnable& ended = *backlog_.first;
+    backlog_.first = ended.next;
+    if (backlog_.first == nullptr) backlog_.last = nullptr;
+    --backlog_.count;
+    out.push(ended);
+  }
+  has_backlog_.store(backlog_.count != 0, order::relaxed);
+  reap(limit, out);
+}
+
+void uring_reactor::wake() noexcept {
+  const std::uint64_t one = 1;
+  while (::write(wake_fd_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+void uring_reactor::set_parked(bool parked) noexcept {
+  lock_scope guard(lock_);
+  parked_ = parked;
+}
+
+rescue_report uring_reactor::rescue(std::size_t limit, runnable_chain& out) noexcept {
+  rescue_report report;
+  if (!shared_ || !lock_.try_lock()) return report;
+  const bool stuck = !parked_;
+  lock_.unlock();
+  if (!stuck) return report;
+  // Flushing and kicking need no lock: the kernel serialises submitters, and a kick of an owner
+  // that has gone on meanwhile is harmless.
+  if (const auto pending = static_cast<unsigned>(unflushed()); pending != 0) {
+    ::io_uring_enter2(ring_number(ring_), pending, 0, 0, nullptr, 0);
+    report.flushed = true;
+  }
+  if ((kernel_flags() & uring_abi::sq_taskrun) != 0) {
+    uring_abi::kick_all_cores();
+    report.kicked = true;
+    const std::uint64_t until = clock::detail_now_ns() + 50'000;
+    while (!completions_waiting() && clock::detail_now_ns() < until) cpu_relax();
+  }
+  if (!completions_waiting()) return report;
+  lock_scope guard(lock_);
+  if (parked_) return report;  // thieves never reap a parked worker: its wake is in there
+  const std::size_t before = out.count;
+  reap(limit, out);
+  report.reaped = out.count - before;
+  return report;
+}
+
+reactor* make_uring_reactor(bool single_thread, std::error_code& error) noexcept {
+  return uring_reactor::make(single_thread ? ring_flavour::single : ring_flavour::shared, error);
+}
+
+}  // namespace magpie

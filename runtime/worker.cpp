@@ -1,0 +1,239 @@
+#include <magpie/runtime/worker.hpp>
+
+#include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/scheduler.hpp>
+#include <magpie/runtime/timer.hpp>
+
+#include <algorithm>
+#include <new>
+
+namespace magpie {
+
+constinit thread_local detail::context* detail::current_context = nullptr;
+
+void detail::context::post_last(runnable& work) noexcept {
+  static_cast<worker*>(this)->post_tail(work);
+}
+
+worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
+               std::uint64_t now_ns) noexcept
+    : shared_(shared), rng_(seed), queue_(shared), wheel_(now_ns) {
+  home = &owner;
+  index = at;
+  timers = &wheel_;
+  hot_buffer = new (std::nothrow) std::byte[detail::hot_buffer_size];
+  seen_ = new (std::nothrow) std::uint64_t[owner.size()]();
+}
+
+worker::~worker() {
+  MAGPIE_ASSERT(lifo_.load(order::relaxed) == nullptr);
+  delete io;
+  delete[] hot_buffer;
+  delete[] seen_;
+}
+
+// ---- posting -----------------------------------------------------------------------------------
+
+void worker::post_local(runnable& work) noexcept {
+  runnable* before;
+  if (shared_) {
+    // (L1) acq_rel: hands the task to the thief that exchanges it out (L2), and back.
+    before = lifo_.exchange(&work, order::acq_rel);
+  } else {
+    before = lifo_.load(order::relaxed);
+    lifo_.store(&work, order::relaxed);
+  }
+  if (before != nullptr) post_tail(*before);
+}
+
+void worker::post_tail(runnable& work) noexcept {
+  queue_.push(work, [this](runnable* first, runnable* last, std::size_t count) noexcept {
+    worker_counters::add(counters_.overflows);
+    home->inject(first, last, count);
+  });
+  if (shared_ && home->sleepers().should_wake()) home->wake_one();
+}
+
+void worker::take_in(runnable_chain& chain) noexcept {
+  if (chain.count == 0) return;
+  queue_.push_batch(chain.first, chain.last, chain.count,
+                    [this](runnable* first, runnable* last, std::size_t count) noexcept {
+                      worker_counters::add(counters_.overflows);
+                      home->inject(first, last, count);
+                    });
+  // One task keeps this worker busy; only what is left over is worth waking somebody for.
+  if (shared_ && chain.count > 1 && home->sleepers().should_wake()) home->wake_one();
+}
+
+void worker::wake() noexcept {
+  counters_.wakes.fetch_add(1, order::relaxed);  // several threads may wake at once
+  // (N1) release with (N2): who consumes the notice sees what was done before it.  One wake-up in
+  // flight is enough.
+  if (!notified_.exchange(true, order::acq_rel)) io->wake();
+}
+
+runnable* worker::take_lifo() noexcept {
+  return lifo_.exchange(nullptr, order::acq_rel);  // (L2) pairs with (L1)
+}
+
+// ---- the loop ----------------------------------------------------------------------------------
+
+void worker::run(const atomic<bool>* done) noexcept {
+  detail::context* const before = std::exchange(detail::current_context, this);
+  while (!home->leaving() && (done == nullptr || !done->load(order::acquire))) round();
+  if (searching_) stop_searching();
+  detail::current_context = before;
+}
+
+void worker::run_one() noexcept {
+  detail::context* const before = std::exchange(detail::current_context, this);
+  round();
+  detail::current_context = before;
+}
+
+void worker::round() noexcept {
+  runnable* work = next();
+  if (work == nullptr && io->ready()) {
+    poll_io(reactor::no_wait);
+    work = next();
+  }
+  if (work == nullptr) work = find_elsewhere();
+  if (work != nullptr) {
+    execute(*work);
+  } else {
+    park();
+  }
+}
+
+bool worker::step() noexcept {
+  detail::context* const before = std::exchange(detail::current_context, this);
+  runnable* work = next();
+  if (work == nullptr) {
+    fire_timers(clock::detail_now_ns());
+    poll_io(reactor::no_wait);
+    work = next();
+  }
+  if (work == nullptr) work = find_elsewhere();
+  if (work != nullptr) execute(*work);
+  detail::current_context = before;
+  return work != nullptr;
+}
+
+void worker::execute(runnable& work) noexcept {
+  budget = detail::task_budget;
+  worker_counters::add(counters_.polls);
+  work.run(work);
+}
+
+/// What to run next of what this worker has itself.
+runnable* worker::next() noexcept {
+  ++tick_;
+  if (tick_ % io_interval == 0) {
+    if (io->ready() || io->unflushed() >= flush_at) poll_io(reactor::no_wait);
+    if (wheel_.size() != 0) fire_timers(clock::detail_now_ns());
+  }
+  if (tick_ % injector_interval == 0) {
+    if (runnable* work = home->shared_queue().pop()) return work;
+  }
+  if (shared_ && tick_ % sweep_interval == 0) sweep_neighbour();
+  if (lifo_.load(order::relaxed) != nullptr) {
+    runnable* work;
+    if (shared_) {
+      work = take_lifo();
+    } else {
+      work = lifo_.load(order::relaxed);
+      lifo_.store(nullptr, order::relaxed);
+    }
+    if (work != nullptr) {
+      if (++lifo_streak_ <= lifo_streak_max) return work;
+      post_tail(*work);  // its turn comes after what waits already
+    }
+  }
+  lifo_streak_ = 0;
+  return queue_.pop();
+}
+
+bool worker::poll_io(std::uint64_t deadline_ns) noexcept {
+  runnable_chain chain;
+  const std::size_t room = queue_.free_slots();
+  io->turn(deadline_ns, std::max<std::size_t>(room / 2, 1), chain);
+  const bool any = chain.count != 0;
+  take_in(chain);
+  return any;
+}
+
+void worker::fire_timers(std::uint64_t now_ns) noexcept {
+  if (wheel_.next_deadline_ns() > now_ns) return;
+  timer_list fired;
+  {
+    lock_scope guard(wheel_);
+    wheel_.expire(now_ns, fired, local_queue::capacity);
+  }
+  runnable_chain chain;
+  while (timer_node* node = fired.pop_front()) chain.push(*static_cast<timer*>(node)->fires);
+  take_in(chain);
+}
+
+/// Work that others have: the injector, then half of somebody's queue.
+runnable* worker::find_elsewhere() noexcept {
+  injector& shared_queue = home->shared_queue();
+  runnable* work =
+      shared_queue.pop_into(queue_, std::min<std::size_t>(shared_queue.size() / home->size() + 1,
+                                                          local_queue::capacity / 2));
+  if (work == nullptr && shared_) {
+    if (!searching_) searching_ = home->sleepers().begin_search(
+                         static_cast<std::uint32_t>(home->size()));
+    if (searching_) work = steal();
+  }
+  if (work != nullptr && searching_) stop_searching();
+  return work;
+}
+
+void worker::stop_searching() noexcept {
+  searching_ = false;
+  if (home->sleepers().end_search()) home->wake_one();
+}
+
+runnable* worker::steal() noexcept {
+  const std::size_t count = home->size();
+  std::size_t at = rng_.below(static_cast<std::uint32_t>(count));
+  for (std::size_t i = 0; i < count; ++i, at = at + 1 == count ? 0 : at + 1) {
+    if (at == index) continue;
+    if (runnable* work = home->at(at).queue_.steal_into(queue_)) {
+      worker_counters::add(counters_.steals);
+      return work;
+    }
+  }
+  return nullptr;
+}
+
+bool worker::work_is_visible() noexcept {
+  if (!home->shared_queue().empty()) return true;
+  for (std::size_t i = 0; i < home->size(); ++i) {
+    if (!home->at(i).queue_.empty()) return true;
+  }
+  return false;
+}
+
+void worker::park() noexcept {
+  idle& sleepers = home->sleepers();
+  const auto self = static_cast<std::uint32_t>(index);
+  const std::uint64_t now = clock::detail_now_ns();
+  std::uint64_t deadline = std::min(wheel_.next_deadline_ns(), watch_deadline(now));
+  io->set_parked(true);
+  parked_.store(true, order::relaxed);
+  const bool look_again = sleepers.park(self, std::exchange(searching_, false));
+  if (!(look_again && work_is_visible()) && !home->leaving()) {
+    worker_counters::add(counters_.parks);
+    poll_io(deadline <= now ? reactor::no_wait : deadline);
+  }
+  parked_.store(false, order::relaxed);
+  io->set_parked(false);
+  searching_ = !sleepers.unpark_self(self);
+  // (N2) acquire: sees what the waker did before (N1), `leaving` among it.
+  static_cast<void>(notified_.exchange(false, order::acq_rel));
+  if (wheel_.size() != 0) fire_timers(clock::detail_now_ns());
+  watch();
+}
+
+}  // namespace magpie

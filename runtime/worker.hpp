@@ -1,0 +1,132 @@
+/// A worker: a run queue, a reactor, a timer wheel, and the loop that serves them.
+///
+/// Order of work: the LIFO slot (what a running task woke last; three times in a row at most), the
+/// local queue, every 8 tasks a look at the completions, every 61 tasks the injector; with nothing
+/// left: the injector, half of another worker's queue, then parking in the reactor.  While parked,
+/// one worker is the *watcher*: it wakes up now and then to see that nobody is stuck (rescue.cpp).
+///
+/// `post_local`, `post_last` and the loop belong to the worker's own thread.  `wake`, and what a
+/// thief or rescuer uses (`queue`, `take_lifo`, the wheel under its lock), may be called from any
+/// worker.  In a simulation all workers live on one thread and `step` is called by the driver.
+#pragma once
+
+#include <magpie/runtime/context.hpp>
+#include <magpie/runtime/local_queue.hpp>
+#include <magpie/runtime/reactor.hpp>
+#include <magpie/runtime/runnable.hpp>
+#include <magpie/runtime/timer_wheel.hpp>
+#include <magpie/util/atomic.hpp>
+#include <magpie/util/cache_line.hpp>
+#include <magpie/util/random.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace magpie {
+
+class scheduler;
+
+/// What a worker counts.  Written by the worker, readable by anybody.
+struct worker_counters {
+  atomic<std::uint64_t> polls{0};       ///< Runnables run; also the heartbeat.
+  atomic<std::uint64_t> lifo_polls{0};
+  atomic<std::uint64_t> steals{0};      ///< Successful steals.
+  atomic<std::uint64_t> parks{0};
+  atomic<std::uint64_t> wakes{0};       ///< Wakes sent to this worker.
+  atomic<std::uint64_t> overflows{0};   ///< Times the local queue spilled into the injector.
+  atomic<std::uint64_t> watches{0};     ///< Looks of the watcher.
+  atomic<std::uint64_t> rescues{0};     ///< Rescues of another worker that found something.
+  atomic<std::uint64_t> kicks{0};
+  atomic<std::uint64_t> spawned{0};
+  atomic<std::uint64_t> finished{0};    ///< Root tasks that ended on this worker.
+  atomic<std::uint64_t> watch_ns{0};    ///< Time spent watching.
+
+  /// A counter has one writer: no read-modify-write is needed.
+  static void add(atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
+    counter.store(counter.load(order::relaxed) + by, order::relaxed);
+  }
+};
+
+class alignas(cache_line_size) worker final : public detail::context {
+ public:
+  static constexpr unsigned lifo_streak_max = 3;
+  static constexpr unsigned io_interval = 8;
+  static constexpr unsigned injector_interval = 61;
+  static constexpr unsigned sweep_interval = 64;
+  static constexpr std::size_t flush_at = 16;
+
+  worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
+         std::uint64_t now_ns) noexcept;
+  ~worker();
+
+  /// Runs until the scheduler tells the workers to leave, or `done` becomes true.
+  void run(const atomic<bool>* done) noexcept;
+
+  /// One round of `run`: a task, or parking until there may be one.
+  void run_one() noexcept;
+
+  /// One unit of work without blocking; false when there is nothing to do.  For the simulation.
+  bool step() noexcept;
+
+  /// Makes `work` the next thing that this worker runs, after the current task.
+  void post_local(runnable& work) noexcept;
+
+  /// Puts `work` behind everything that is ready here.
+  void post_tail(runnable& work) noexcept;
+
+  /// Ends this worker's parking.  Any thread.
+  void wake() noexcept;
+
+  /// A thief takes what is in the LIFO slot.
+  runnable* take_lifo() noexcept;
+
+  local_queue& queue() noexcept { return queue_; }
+  timer_wheel& wheel() noexcept { return wheel_; }
+  worker_counters& counters() noexcept { return counters_; }
+  bool parked() const noexcept { return parked_.load(order::relaxed); }
+
+  /// Time until which the loop may sleep: the wheel's next deadline.
+  std::uint64_t next_deadline_ns() const noexcept { return wheel_.next_deadline_ns(); }
+
+ private:
+  friend class scheduler;
+
+  void round() noexcept;
+  runnable* next() noexcept;
+  runnable* find_elsewhere() noexcept;
+  runnable* steal() noexcept;
+  void execute(runnable& work) noexcept;
+  void take_in(runnable_chain& chain) noexcept;
+  bool poll_io(std::uint64_t deadline_ns) noexcept;
+  void fire_timers(std::uint64_t now_ns) noexcept;
+  void park() noexcept;
+  bool work_is_visible() noexcept;
+  void stop_searching() noexcept;
+
+  // rescue.cpp
+  void watch() noexcept;
+  std::uint64_t watch_deadline(std::uint64_t now_ns) noexcept;
+  bool rescue(worker& stuck) noexcept;
+  void sweep_neighbour() noexcept;
+
+  alignas(cache_line_size) atomic<runnable*> lifo_{nullptr};
+  unsigned tick_ = 0;
+  unsigned lifo_streak_ = 0;
+  bool searching_ = false;
+  bool shared_;
+  random_source rng_;
+  // The watcher's memory: heartbeats as last seen, and when one last moved.
+  std::uint64_t* seen_ = nullptr;
+  std::uint64_t last_moved_ns_ = 0;
+  std::uint64_t watch_every_ns_ = 0;
+  std::uint64_t neighbour_seen_ = 0;
+  std::uint64_t neighbour_seen_ns_ = 0;
+
+  alignas(cache_line_size) local_queue queue_;
+  timer_wheel wheel_;
+  worker_counters counters_;
+  alignas(cache_line_size) atomic<bool> notified_{false};
+  atomic<bool> parked_{false};
+};
+
+}  // namespace magpie

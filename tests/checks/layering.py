@@ -1,0 +1,97 @@
+"""Includes point down, liburing stays behind its reactor, every unit has a test and is built."""
+
+import re
+
+from tree import LAYERS, ROOT, Report, cpp_files, is_private, lines, listed
+
+# What each folder may include, itself aside. net and fs never include each other.
+BELOW = {
+    "util": set(),
+    "runtime": {"util"},
+    "sync": {"util", "runtime"},
+    "io": {"util", "runtime", "sync"},
+    "net": {"util", "runtime", "sync", "io"},
+    "fs": {"util", "runtime", "sync", "io"},
+}
+
+# Headers that a core header never includes: what everyone includes has to stay light.
+HEAVY = {"functional", "memory", "thread", "mutex", "iostream", "liburing.h"}
+
+# Units without a test of their own name, each with the reason.
+NO_TEST_OF_ITS_OWN = {
+}
+
+INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def may_use_liburing(path):
+    in_reactor = path.parts[0] == "runtime" and path.name.startswith("uring_")
+    return path.parts[0] in {"tests", "bench"} or (in_reactor and path.suffix == ".cpp")
+
+
+def check_project_include(report, path, number, target):
+    folder = path.parts[0]
+    parts = target.split("/")
+    if target == "magpie/magpie.hpp":
+        if folder in LAYERS:
+            report.add(path, number, "magpie.hpp is for users; name the header itself")
+        return
+    if len(parts) < 3 or not (ROOT / "/".join(parts[1:])).is_file():
+        report.add(path, number, f"<{target}> is no file of this repository")
+        return
+    if folder in LAYERS and parts[1] != folder and parts[1] not in BELOW[folder]:
+        report.add(path, number, f"{folder} may not include {parts[1]}: includes point down")
+    if folder != "tests" and parts[1] == "tests":
+        report.add(path, number, "only tests include tests")
+
+
+def check_includes(report, path):
+    core = path.parts[0] in {"util", "runtime"} and path.suffix == ".hpp" and not is_private(path)
+    for number, line in lines(path):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        quote, target = match.groups()
+        if quote == '"':
+            report.add(path, number, f'"{target}": write <magpie/folder/file.hpp>')
+        if target.startswith("magpie/"):
+            check_project_include(report, path, number, target)
+        if target.startswith("liburing") and not may_use_liburing(path):
+            report.add(path, number, "liburing.h belongs in runtime/uring_*.cpp alone")
+        if core and target in HEAVY:
+            report.add(path, number, f"a core header never includes <{target}>")
+
+
+def check_unit(report, path):
+    folder = path.parts[0]
+    if path.name not in listed(folder):
+        report.add(path, 1, f"not listed in {folder}/meson.build")
+    test = ROOT / "tests" / folder / f"{path.stem}_test.cpp"
+    if not test.exists() and str(path.with_suffix("")) not in NO_TEST_OF_ITS_OWN:
+        if path.suffix == ".hpp" or not (ROOT / path.with_suffix(".hpp")).exists():
+            report.add(path, 1, f"no test: expected {test.relative_to(ROOT)}")
+
+
+def check_test_is_built(report, path):
+    if len(path.parts) == 3 and path.parts[1] in LAYERS + ["model", "support"]:
+        if path.suffix == ".cpp" and path.name not in listed("/".join(path.parts[:2])):
+            report.add(path, 1, "not listed in the meson.build next to it")
+
+
+def main():
+    report = Report("layering")
+    everything = cpp_files()
+    for path in everything:
+        check_includes(report, path)
+        if path.parts[0] in LAYERS:
+            check_unit(report, path)
+        elif path.parts[0] == "tests":
+            check_test_is_built(report, path)
+    for unit in NO_TEST_OF_ITS_OWN:
+        if not (ROOT / f"{unit}.hpp").exists():
+            report.add("tests/checks/layering.py", 1, f"{unit} is exempt but does not exist")
+    report.finish(len(everything))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Runs clang-tidy over every C++ file that a Clang build folder compiles, several at once."""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+from compilers import on_all_cores
+from tree import ROOT, cpp_files
+
+TIDY = "clang-tidy-19"
+
+
+def changed_files():
+    """What differs from the last commit."""
+    done = subprocess.run(["git", "diff", "--name-only", "HEAD"], cwd=ROOT, capture_output=True,
+                          text=True, check=True)
+    return {pathlib.Path(name) for name in done.stdout.splitlines()}
+
+
+def run(build, path):
+    begin = time.monotonic()
+    command = [TIDY, "-p", build, "--quiet", "--warnings-as-errors=*", str(ROOT / path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stdout.strip() + ("\n" + done.stderr.strip() if done.returncode else "")
+    print(f"  {path}: {'ok' if done.returncode == 0 else 'FAILED'}", flush=True)
+    return path, time.monotonic() - begin, said if done.returncode else ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("build", help="the build folder")
+    parser.add_argument("--changed", action="store_true", help="only what the work tree changes")
+    options = parser.parse_args()
+    database = json.loads((pathlib.Path(options.build) / "compile_commands.json").read_text())
+    compiled = {(pathlib.Path(entry["directory"]) / entry["file"]).resolve() for entry in database}
+    wanted = [path for path in cpp_files() if (ROOT / path).resolve() in compiled]
+    if options.changed:
+        wanted = [path for path in wanted if path in changed_files()]
+    results = on_all_cores(run, [(options.build, path) for path in wanted])
+    failed = [result for result in results if result[2]]
+    for _, _, said in failed:
+        print(said)
+    if results:
+        path, seconds, _ = max(results, key=lambda result: result[1])
+        print(f"clang-tidy: slowest {path}, {seconds:.1f} s")
+    print(f"clang-tidy: {len(results)} files, {len(failed)} with findings")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
