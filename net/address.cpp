@@ -68,8 +68,7 @@ class v6_reader {
 
   bool take_group(std::string_view& text) noexcept {
     std::uint16_t group = 0;
-    const auto [end, error] =
-        std::from_chars(text.data(), text.data() + text.size(), group, 16);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), group, 16);
     const auto digits = static_cast<std::size_t>(end - text.data());
     if (error != std::errc() || digits > 4) return false;
     if (digits < text.size() && text[digits] == '.') {

@@ -136,9 +136,7 @@ class ip_address {
   }
 
   /// 255.255.255.255; IPv6 has none.
-  constexpr bool is_broadcast() const noexcept {
-    return unmapped() == v4(255, 255, 255, 255);
-  }
+  constexpr bool is_broadcast() const noexcept { return unmapped() == v4(255, 255, 255, 255); }
 
   /// The text of inet_ntop, and `%N` for a scope.
   std::string to_string() const;

@@ -118,8 +118,6 @@ class socket_operation : public io_operation<Derived, T> {
   using base = io_operation<Derived, T>;
 
  public:
-  socket_operation(socket& on, direction way) noexcept : base(on.io_, way), socket_(&on) {}
-  socket_operation(socket_operation&&) noexcept = default;
   ~socket_operation() {
     // Only one that was stopped is still noted; any other may outlive the socket.
     if (noted_ && half().pending == this) half().pending = nullptr;
@@ -148,7 +146,6 @@ class socket_operation : public io_operation<Derived, T> {
   }
 
  protected:
-  socket& on() const noexcept { return *socket_; }
   int fd() const noexcept { return socket_->io_.fd; }
   socket::half& half() const noexcept { return socket_->half_of(this->dir); }
 
@@ -159,6 +156,11 @@ class socket_operation : public io_operation<Derived, T> {
   }
 
  private:
+  friend Derived;
+
+  socket_operation(socket& on, direction way) noexcept : base(on.io_, way), socket_(&on) {}
+  socket_operation(socket_operation&&) noexcept = default;
+
   void check_alone() const noexcept {
     MAGPIE_ASSERT((half().pending == this || half().idle()) &&
                   "two tasks use one direction of a socket at the same time");

@@ -52,15 +52,13 @@ int connect_operation::prepare_socket(const connect_options& options) noexcept {
   const int fd = sys::socket(peer_.ip().is_v4() ? AF_INET : AF_INET6, SOCK_STREAM, 0);
   if (fd < 0) return -fd;
   stream_ = tcp_stream(fd);
-  if (options.nodelay) static_cast<void>(stream_.set_nodelay(true));
-  if (options.send_buffer_size > 0) {
-    const auto set = stream_.set_send_buffer_size(options.send_buffer_size);
-    if (!set) return set.error().value();
-  }
-  if (options.receive_buffer_size > 0) {
-    const auto set = stream_.set_receive_buffer_size(options.receive_buffer_size);
-    if (!set) return set.error().value();
-  }
+  result<void> set;
+  if (options.nodelay) set = stream_.set_nodelay(true);
+  if (set && options.send_buffer_size > 0)
+    set = stream_.set_send_buffer_size(options.send_buffer_size);
+  if (set && options.receive_buffer_size > 0)
+    set = stream_.set_receive_buffer_size(options.receive_buffer_size);
+  if (!set) return set.error().value();
   if (!options.local) return 0;
   sockaddr_storage storage;
   const socklen_t size = options.local->to_sockaddr(storage);

@@ -250,7 +250,8 @@ class tcp_stream : public socket {
 namespace detail {
 
 /// A base, so that it exists before the operation that refers to it.
-struct connecting_stream {
+class connecting_stream {
+ protected:
   tcp_stream stream_;
 };
 
@@ -259,8 +260,8 @@ class connect_operation : connecting_stream,
  public:
   connect_operation(const socket_address& peer, const connect_options& options) noexcept;
   connect_operation(connect_operation&& other) noexcept
-      : connecting_stream(std::move(other)),
-        socket_operation(std::move(other)),
+      : connecting_stream(static_cast<connecting_stream&&>(other)),
+        socket_operation(static_cast<socket_operation&&>(other)),
         peer_(other.peer_),
         error_(other.error_) {
     follow(stream_);
@@ -277,7 +278,7 @@ class connect_operation : connecting_stream,
   int finish_connect() noexcept;
 
   socket_address peer_;
-  int error_ = 0;       ///< Why there is no socket.
+  int error_ = 0;  ///< Why there is no socket.
   bool begun_ = false;
 };
 

@@ -27,4 +27,14 @@ struct clock {
 /// Now plus `d`, held at the ends of the clock instead of overflowing.
 clock::time_point time_after(clock::duration d) noexcept;
 
+/// The same for a duration of any kind, rounded up, however long or far in the past.
+template <class Rep, class Period>
+clock::time_point time_after(std::chrono::duration<Rep, Period> d) noexcept {
+  using seconds = std::chrono::duration<double>;
+  const seconds wide(d);
+  if (!(wide > seconds::zero())) return time_after(clock::duration::zero());  // NaN is here too
+  if (wide >= seconds(clock::duration::max())) return clock::time_point::max();
+  return time_after(std::chrono::ceil<clock::duration>(d));
+}
+
 }  // namespace magpie

@@ -14,10 +14,13 @@ namespace magpie {
 
 class reactor;
 class scheduler;
+class stop_scope;
 class timer_wheel;
 struct runnable;
 
 namespace detail {
+
+class join_base;
 
 struct context {
   reactor* io = nullptr;
@@ -31,9 +34,22 @@ struct context {
   /// The worker's hot buffer, shared by everything that runs on it; see `read_leased`.
   std::byte* hot_buffer = nullptr;
   atomic<std::uint64_t> budget_yields{0};
+  /// Root tasks that were spawned and that ended here; one writer, see root_group.
+  atomic<std::uint64_t> spawned{0};
+  atomic<std::uint64_t> ended{0};
+  /// The scope under which this worker's spawned tasks hang.
+  stop_scope* spawn_scope = nullptr;
+  /// Joins whose child is being run in the joiner's place, innermost first; see spawn.hpp.
+  join_base* deferred_joins = nullptr;
 
   /// Puts `work` at the tail of this worker's own queue: behind everything that is ready.
   void post_last(runnable& work) noexcept;
+
+  /// Puts a spawned, unstarted task where thieves find it.
+  void post_fork(runnable& task) noexcept;
+
+  /// Takes a task back that `post_fork` put here last, if nobody was faster.
+  bool take_back(runnable& task) noexcept;
 };
 
 inline constexpr std::size_t hot_buffer_size = 64 * 1024;

@@ -16,7 +16,17 @@ namespace magpie::detail {
 constinit thread_local std::coroutine_handle<> next_coroutine = nullptr;
 #endif
 
-std::coroutine_handle<> deliver_slow(step next) noexcept {
+std::coroutine_handle<> deliver_value(continuation to) noexcept {
+  step next(to);
+  return deliver_on(next);
+}
+
+std::coroutine_handle<> deliver_error(continuation to, std::error_code error) noexcept {
+  step next(to, error);
+  return deliver_on(next);
+}
+
+std::coroutine_handle<> deliver_on(step& next) noexcept {
   for (;;) {
     if (next.error) {
       while (next.to.hook == nullptr) {

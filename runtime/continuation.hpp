@@ -78,20 +78,21 @@ struct promise_base {
 
 /// Delivers an outcome and returns the coroutine to run next (never null; a no-op coroutine when
 /// nothing is to run here).  Cost of a value to a plain continuation: a test and a load.
-std::coroutine_handle<> deliver_slow(step next) noexcept;
+std::coroutine_handle<> deliver_on(step& next) noexcept;
+
+/// The same for an outcome that begins its way; a value to a boundary, or any error.  Not inline,
+/// so that the step is built in place and not copied.
+std::coroutine_handle<> deliver_value(continuation to) noexcept;
+std::coroutine_handle<> deliver_error(continuation to, std::error_code error) noexcept;
 
 inline std::coroutine_handle<> deliver(continuation to) noexcept {
   if (to.hook == nullptr) return static_cast<promise_base*>(to.target)->handle();
-  return deliver_slow(step(to));
-}
-
-inline std::coroutine_handle<> deliver_error(continuation to, std::error_code error) noexcept {
-  return deliver_slow(step(to, error));
+  return deliver_value(to);
 }
 
 /// Raises `error` at the current await of `frame`.
 inline std::coroutine_handle<> raise(promise_base& frame, std::error_code error) noexcept {
-  return deliver_slow(step(continuation::plain(frame), error));
+  return deliver_error(continuation::plain(frame), error);
 }
 
 /// Destroys the frames from `innermost` outwards up to and including the one whose owner is a

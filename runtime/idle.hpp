@@ -23,11 +23,11 @@
 /// was refused the search could otherwise fall asleep between a producer's look (nobody parked yet)
 /// and the leaving of the last searcher (nobody to wake yet).
 ///
-/// Why no wake-up is lost.  Producer: (A) publishes by a seq_cst read-modify-write of the queue's
-/// word, then (B) loads this word, seq_cst.  Parker: (C) changes this word by a seq_cst
-/// read-modify-write, then (D) loads the queues, seq_cst.  If (B) comes after (C) the producer sees
-/// the sleeper; else (D) comes after (A) and the parker sees the task.  If (B) saw a searcher, that
-/// searcher leaves later, and then it wakes another or looks again.
+/// Why no wake-up is lost.  Producer: (A) publishes by a seq_cst write of the queue's word, then (B)
+/// loads this word, seq_cst.  Parker: (C) changes this word by a seq_cst read-modify-write, then (D)
+/// loads the queues, seq_cst.  If (B) comes after (C) the producer sees the sleeper; else (D) comes
+/// after (A) and the parker sees the task.  If (B) saw a searcher, that searcher leaves later, and
+/// then it wakes another or looks again.
 ///
 /// Invariants: the list holds exactly the parked workers; p is its length, under the lock;
 /// s + p <= workers.
@@ -100,10 +100,10 @@ class basic_idle {
   /// searching -> running, with work found.  True: nobody searches now, so the caller wakes
   /// another if should_wake.
   bool end_search() noexcept {
-    // s-1.  (B) and (C): the leaving searcher's look at the parked count is the producer's look
-    // for all that were told of a searcher; seq_cst so that the caller's should_wake and the
-    // parkers' (C), (D) stand in one order with it.
-    const std::uint32_t before = word_.fetch_sub(one_searching, order::seq_cst);
+    // s-1.  Relaxed: a producer that was told of this searcher loaded the word before this step, so
+    // also before the (C) of whoever parks after it and finds nobody searching; and what this
+    // worker put into its own queue it published by (A) and offers by should_wake, (B).
+    const std::uint32_t before = word_.fetch_sub(one_searching, order::relaxed);
     MAGPIE_DEBUG_ASSERT(searching_in(before) != 0);
     return searching_in(before) == 1;
   }

@@ -26,8 +26,8 @@ class operation : public runnable {
  public:
   using cancel_function = void (*)(operation&) noexcept;
 
-  operation(run_function run, cancel_function cancel) noexcept
-      : runnable(run), cancel_(cancel) {}
+  operation(run_function runs, cancel_function cancels) noexcept
+      : runnable(runs), cancel_(cancels) {}
 
   operation(operation&& other) noexcept : runnable(other.run), cancel_(other.cancel_) {
     MAGPIE_ASSERT(other.phase_ == phase::fresh);

@@ -34,8 +34,8 @@ class reactor;
 /// Waits for readiness.  Derived classes retry their system call when it runs.
 class readiness_operation : public operation {
  public:
-  readiness_operation(run_function run, descriptor& on, direction way) noexcept
-      : operation(run, &cancel_wait), io(&on), dir(way) {}
+  readiness_operation(run_function runs, descriptor& on, direction way) noexcept
+      : operation(runs, &cancel_wait), io(&on), dir(way) {}
   readiness_operation(readiness_operation&&) noexcept = default;
 
   descriptor* io;

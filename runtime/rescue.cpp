@@ -77,7 +77,7 @@ void worker::watch() noexcept {
   }
   if (moved) last_moved_ns_ = began;
   worker_counters::add(counters_.watch_ns, clock::detail_now_ns() - began);
-  if (lifo_.load(order::relaxed) != nullptr || !queue_.empty()) {
+  if (lifo_.load(order::relaxed) != nullptr || !queue_.empty() || !forks_.empty()) {
     // It has work now and cannot watch; another sleeper does.
     home->watcher.store(-1, order::relaxed);
     watch_every_ns_ = 0;
@@ -101,7 +101,9 @@ bool worker::rescue(worker& stuck) noexcept {
     if (runnable* work = stuck.take_lifo()) chain.push(*work);
   }
   take_in(chain);
-  if (runnable* work = stuck.queue_.steal_into(queue_)) {
+  runnable* work = stuck.queue_.steal_into(queue_);
+  if (work == nullptr) work = stuck.forks_.steal();
+  if (work != nullptr) {
     worker_counters::add(counters_.steals);
     chain.count += 1;
     post_tail(*work);

@@ -21,6 +21,7 @@ root_group::root_group(scheduler& owner, std::size_t shards) noexcept
     auto* made = ::new (static_cast<void*>(shard_memory_ + i * sizeof(stop_scope)))
         stop_scope(&scope_, root_);
     made->link();  // before tasks of other threads can see it
+    if (i < shards) owner.at(i).spawn_scope = made;
   }
 }
 
@@ -35,49 +36,34 @@ stop_scope& root_group::shard(std::size_t i) noexcept {
 
 stop_scope& root_group::parent_scope() noexcept {
   const detail::context* const here = detail::current_context;
-  return shard(here != nullptr && here->home == owner_ ? here->index : shard_count_ - 1);
+  return here != nullptr && here->home == owner_ ? *here->spawn_scope : shard(shard_count_ - 1);
 }
 
 void root_group::count_spawn() noexcept {
   detail::context* const here = detail::current_context;
   if (here != nullptr && here->home == owner_) {
-    worker_counters::add(static_cast<worker*>(here)->counters().spawned);
+    // Release, as the end's: what is counted happened before the count is seen.
+    here->spawned.store(here->spawned.load(order::relaxed) + 1, order::release);
   } else {
-    foreign_spawned_.fetch_add(1, order::seq_cst);
+    foreign_spawned_.fetch_add(1, order::release);
   }
 }
 
 void root_group::count_end() noexcept {
-  auto* const here = static_cast<worker*>(detail::current_context);
-  if (here != nullptr && here->home == owner_) {
-    atomic<std::uint64_t>& ended = here->counters().finished;
-    static_cast<void>(
-        ended.exchange(ended.load(order::relaxed) + 1, order::seq_cst));  // (D1)
-  } else {
-    foreign_ended_.fetch_add(1, order::seq_cst);  // (D1)
-  }
-  if (draining_.load(order::seq_cst) == nullptr || live() != 0) return;
-  // The last one: several may think so, one takes the note.
-  if (atomic<bool>* empty = draining_.exchange(nullptr, order::seq_cst)) {
-    empty->store(true, order::release);
-    owner_->wake_first();
-  }
+  detail::context* const here = detail::current_context;
+  MAGPIE_ASSERT(here != nullptr && here->home == owner_);  // tasks end on their workers
+  // Release with live()'s acquire: who sees the task ended sees its frame destroyed.
+  here->ended.store(here->ended.load(order::relaxed) + 1, order::release);
 }
 
 std::uint64_t root_group::live() const noexcept {
-  std::uint64_t ended = foreign_ended_.load(order::seq_cst);
+  std::uint64_t ended = 0;
   for (std::size_t i = 0; i < owner_->size(); ++i)
-    ended += owner_->at(i).counters().finished.load(order::seq_cst);
-  std::uint64_t spawned = foreign_spawned_.load(order::seq_cst);
+    ended += owner_->at(i).ended.load(order::acquire);
+  std::uint64_t spawned = foreign_spawned_.load(order::acquire);
   for (std::size_t i = 0; i < owner_->size(); ++i)
-    spawned += owner_->at(i).counters().spawned.load(order::seq_cst);
+    spawned += owner_->at(i).spawned.load(order::acquire);
   return spawned - ended;
-}
-
-void root_group::when_empty(atomic<bool>& empty) noexcept {
-  draining_.store(&empty, order::seq_cst);  // (D2)
-  if (live() != 0) return;
-  if (draining_.exchange(nullptr, order::seq_cst) != nullptr) empty.store(true, order::release);
 }
 
 std::uint64_t root_group::visit(void (*visitor)(void*, task_root&), void* context) noexcept {

@@ -4,11 +4,8 @@
 /// workers do not share a lock when their tasks wait for the first time.  Live tasks are counted
 /// without a shared counter: each worker counts what was spawned and what ended on it.
 ///
-/// Draining: `when_empty` announces that somebody waits; from then on each ending task looks
-/// whether it was the last.  (D1) an ending task publishes its count by a seq_cst exchange and then
-/// loads `draining`; (D2) the drainer stores `draining` and then loads the counts, seq_cst: one of
-/// the two sees the other.  Ended tasks are summed before spawned ones: a task that is counted as
-/// ended had its own spawns counted before.
+/// Ended tasks are summed before spawned ones: a task that is counted as ended had its own spawns
+/// counted before, so a sum of zero means that all had ended.
 #pragma once
 
 #include <magpie/runtime/stop_scope.hpp>
@@ -42,10 +39,6 @@ class root_group {
   void request_stop() noexcept { scope_.request_stop(); }
   bool stop_requested() noexcept { return scope_.stop_requested(); }
 
-  /// Sets `empty` and wakes the first worker once no root task is live.  At most one at a time.
-  void when_empty(atomic<bool>& empty) noexcept;
-  void forget_when_empty() noexcept { draining_.store(nullptr, order::seq_cst); }
-
   /// Visits the tasks that wait or once waited, with the tree locked; returns how many live tasks
   /// there are in all.  `visit(context, root)`.
   std::uint64_t visit(void (*visitor)(void*, task_root&), void* context) noexcept;
@@ -57,8 +50,6 @@ class root_group {
   std::size_t shard_count_;
   std::byte* shard_memory_;
   atomic<std::uint64_t> foreign_spawned_{0};
-  atomic<std::uint64_t> foreign_ended_{0};
-  atomic<atomic<bool>*> draining_{nullptr};
 
   stop_scope& shard(std::size_t i) noexcept;
 };

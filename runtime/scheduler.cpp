@@ -177,6 +177,8 @@ std::error_code scheduler::set_up_reactors() noexcept {
 
 scheduler::~scheduler() {
   delete blocking_;
+  // (P2) acquire: foreign threads that posted the last tasks have let go of us.
+  while (posting_.load(order::acquire) != 0) thread_yield();
   if (workers_ != nullptr) {
     for (std::size_t i = 0; i < settings_.workers; ++i) delete workers_[i];
   }
@@ -239,12 +241,18 @@ void scheduler::run_here(const atomic<bool>& done) noexcept {
 
 namespace {
 
-/// Makes worker 0 leave its loop at a time: fires once, in its wheel.
+/// Makes worker 0 leave its loop at a time: fires once, in its wheel.  A thief may run it, so it
+/// wakes worker 0, which may be parked by then.
 struct alarm final : runnable {
-  explicit alarm(atomic<bool>& to_set) noexcept : runnable(&ring), flag(&to_set), clock(*this) {}
+  alarm(scheduler& of, atomic<bool>& to_set) noexcept
+      : runnable(&ring), owner(&of), flag(&to_set), clock(*this) {}
   static void ring(runnable& work) noexcept {
-    static_cast<alarm&>(work).flag->store(true, order::release);
+    auto& self = static_cast<alarm&>(work);
+    scheduler& owner = *self.owner;
+    self.flag->store(true, order::release);  // `self` may be gone after it
+    owner.wake_first();
   }
+  scheduler* owner;
   atomic<bool>* flag;
   timer clock;
 };
@@ -257,15 +265,14 @@ void scheduler::run_until(const atomic<bool>& done, std::uint64_t deadline_ns) n
     return;
   }
   if (!on_caller_) {
-    while (!done.load(order::acquire) && clock::detail_now_ns() < deadline_ns) {
-      const timespec pause{0, 200'000};
+    const timespec pause{0, 200'000};
+    while (!done.load(order::acquire) && clock::detail_now_ns() < deadline_ns)
       ::nanosleep(&pause, nullptr);
-    }
     return;
   }
   worker& first = *workers_[0];
   atomic<bool> late{false};
-  alarm at_deadline(late);
+  alarm at_deadline(*this, late);
   if (deadline_ns != reactor::forever) at_deadline.clock.arm(first.wheel(), deadline_ns);
   while (!done.load(order::acquire) && !late.load(order::acquire)) first.run_one();
   if (deadline_ns != reactor::forever && !at_deadline.clock.disarm())
@@ -307,8 +314,12 @@ void scheduler::post(runnable& work) noexcept {
     static_cast<worker*>(here)->post_local(work);
     return;
   }
+  // (P1) counted before `work` can be seen: it may be the last of its runtime, which then waits at
+  // its end for the wake-up below to be over.  Relaxed: the injector's lock publishes it.
+  posting_.fetch_add(1, order::relaxed);
   inject(&work, &work, 1);
   wake_one();
+  posting_.fetch_sub(1, order::release);  // (P2)
 }
 
 void scheduler::inject(runnable* first, runnable* last, std::size_t count) noexcept {
@@ -319,6 +330,10 @@ void scheduler::inject(runnable* first, runnable* last, std::size_t count) noexc
 void scheduler::wake_one() noexcept {
   if (const int index = idle_.pick_to_wake(); index >= 0)
     workers_[static_cast<std::size_t>(index)]->wake();
+}
+
+std::uint64_t scheduler::now_ns() const noexcept {
+  return world_ != nullptr ? world_->now_ns : clock::detail_now_ns();
 }
 
 void scheduler::wake_first() noexcept { workers_[0]->wake(); }

@@ -59,6 +59,9 @@ class scheduler {
   /// Ends the parking of worker 0, or of whoever runs `run_here`.
   void wake_first() noexcept;
 
+  /// The time that deadlines are counted in: the simulated one, where there is one.
+  std::uint64_t now_ns() const noexcept;
+
   bool leaving() const noexcept { return leaving_.load(order::acquire); }
   const options& settings() const noexcept { return settings_; }
   reactor_kind reactor() const noexcept { return settings_.reactor; }
@@ -95,6 +98,7 @@ class scheduler {
   idle idle_;
   atomic<bool> leaving_{false};
   atomic<std::size_t> left_{0};
+  atomic<std::size_t> posting_{0};  ///< Foreign threads inside `post`.
   blocking_pool* blocking_ = nullptr;
   sim_world* world_ = nullptr;
 };

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <netinet/in.h>
+#include <new>
 #include <pthread.h>
 #include <utility>
 
@@ -32,7 +33,8 @@ bool in_the_way(const sim_socket& other, const sim_socket& socket, const sim_add
       covers(address, socket.kept_option(IPPROTO_IPV6, IPV6_V6ONLY) != 0, other.local);
   if (!overlap) return false;
   const auto both = [&](int option) {
-    return other.kept_option(SOL_SOCKET, option) != 0 && socket.kept_option(SOL_SOCKET, option) != 0;
+    return other.kept_option(SOL_SOCKET, option) != 0 &&
+           socket.kept_option(SOL_SOCKET, option) != 0;
   };
   if (both(SO_REUSEPORT)) return false;
   const bool listens = other.is(condition::listening);
@@ -42,13 +44,15 @@ bool in_the_way(const sim_socket& other, const sim_socket& socket, const sim_add
 bool in_use(const sim_wire& wire, const sim_socket& socket, const sim_address& address,
             bool to_listen) noexcept {
   return wire.port_used(address.port) && std::ranges::any_of(wire.sockets, [&](const auto& entry) {
-    return in_the_way(entry.second, socket, address, to_listen);
-  });
+           return in_the_way(entry.second, socket, address, to_listen);
+         });
 }
 
 }  // namespace
 
-sim_network::sim_network(const sim_options& with) noexcept : wire_(new sim_wire(with)) {
+sim_network::sim_network(const sim_options& with) noexcept
+    : wire_(new(std::nothrow) sim_wire(with)) {
+  MAGPIE_ASSERT(wire_ != nullptr);
   MAGPIE_ASSERT(with.delay_min_ns <= with.delay_max_ns && with.buffer_bytes > 0);
 }
 

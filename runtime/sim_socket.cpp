@@ -64,7 +64,6 @@ std::size_t sim_socket::send_room() const noexcept {
 }
 
 bool sim_socket::ready(direction way) const noexcept {
-  if (error != 0) return true;
   switch (now) {
     case condition::fresh:
     case condition::closed:
@@ -120,25 +119,36 @@ int sim_socket::get_option(int level, int option, void* value, socklen_t* size) 
     copy_out(&set, sizeof set, value, size);
     return 0;
   }
+  const bool kept_only = is_kept(level, option);
+  if (!kept_only && level != SOL_SOCKET) return -ENOPROTOOPT;
   int number = 0;
-  if (is_kept(level, option)) {
-    number = kept_option(level, option);
-  } else if (level != SOL_SOCKET) {
-    return -ENOPROTOOPT;
-  } else if (option == SO_ERROR) {
-    number = take_error();
-  } else if (option == SO_SNDBUF || option == SO_RCVBUF) {
-    number = static_cast<int>(option == SO_SNDBUF ? send_max : receive_max);
-  } else if (option == SO_TYPE) {
-    number = SOCK_STREAM;
-  } else if (option == SO_DOMAIN) {
-    number = family;
-  } else if (option == SO_PROTOCOL) {
-    number = IPPROTO_TCP;
-  } else if (option == SO_ACCEPTCONN) {
-    number = is(condition::listening);
-  } else {
-    return -ENOPROTOOPT;
+  switch (kept_only ? -1 : option) {
+    case -1:
+      number = kept_option(level, option);
+      break;
+    case SO_ERROR:
+      number = take_error();
+      break;
+    case SO_SNDBUF:
+      number = static_cast<int>(send_max);
+      break;
+    case SO_RCVBUF:
+      number = static_cast<int>(receive_max);
+      break;
+    case SO_TYPE:
+      number = SOCK_STREAM;
+      break;
+    case SO_DOMAIN:
+      number = family;
+      break;
+    case SO_PROTOCOL:
+      number = IPPROTO_TCP;
+      break;
+    case SO_ACCEPTCONN:
+      number = is(condition::listening);
+      break;
+    default:
+      return -ENOPROTOOPT;
   }
   copy_out(&number, sizeof number, value, size);
   return 0;

@@ -56,7 +56,7 @@ struct sim_socket {
   sim_address local;  ///< Port 0: not bound.
   sim_address remote;
   int peer = nobody;
-  int error = 0;                  ///< SO_ERROR.
+  int error = 0;                  ///< SO_ERROR; only of a closed socket.
   bool connect_reported = false;  ///< A second connect has said that the first succeeded.
 
   // Options.

@@ -142,7 +142,6 @@ void sim_wire::stop_listening(sim_socket& listener) noexcept {
 void sim_wire::end(sim_socket& socket, int error) noexcept {
   socket.now = sim_socket::condition::closed;
   socket.error = error;
-  socket.unsent.clear();
   if (socket.held_by == sim_socket::holder::none) return erase(socket);
   socket.signal();
 }
@@ -299,6 +298,7 @@ void sim_wire::deliver_fin(const sim_event& event) noexcept {
   }
   sim_socket* from = find(event.from);
   if (from == nullptr) return;
+  MAGPIE_ASSERT(!from->fin_arrived);
   from->fin_arrived = true;
   if (from->held_by == sim_socket::holder::none) erase(*from);
 }
@@ -348,6 +348,7 @@ void sim_wire::check_invariants() const noexcept {
     held += socket.held_by == sim_socket::holder::user;
     MAGPIE_ASSERT(socket.fd == fd);
     MAGPIE_ASSERT(socket.in_flight == under_way[fd]);
+    MAGPIE_ASSERT(socket.held_by != sim_socket::holder::none || !socket.fin_arrived);
     MAGPIE_ASSERT(!socket.fin_sent || (socket.write_shut && socket.unsent.empty()));
     for (const direction way : {direction::read, direction::write}) {
       const auto& wait = socket.waits[static_cast<std::size_t>(way)];

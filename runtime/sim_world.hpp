@@ -1,9 +1,9 @@
 /// What the logical workers of one simulation share: seed, chance, time and network.
 ///
-/// The driver is the scheduler: it picks by `random` whose turn it is, says `step_passed` after each
-/// turn that did something, and when nobody has anything to do advances time to the earlier of the
-/// next timer and `next_event_ns`.  Nothing else moves time, so a simulated day costs what happens
-/// in it, and the same seed gives the same run: `network.event_hash()` tells.
+/// The driver is the scheduler: it picks by `random` whose turn it is, says `step_passed` after
+/// each turn that did something, and when nobody has anything to do advances time to the earlier
+/// of the next timer and `next_event_ns`.  Nothing else moves time, so a simulated day costs what
+/// happens in it, and the same seed gives the same run: `network.event_hash()` tells.
 ///
 /// Blocking work is an operation that takes virtual time: run it at once, hand its completion to
 /// `schedule_completion`, and `on_completion`'s function gets it when its time has come.

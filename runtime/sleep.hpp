@@ -112,10 +112,7 @@ inline detail::sleep_operation sleep_until(clock::time_point until) noexcept {
 /// Suspends for `d`, counted from the call; zero and negative durations complete at once.
 template <class Rep, class Period>
 detail::sleep_operation sleep_for(std::chrono::duration<Rep, Period> d) noexcept {
-  const auto widest = std::chrono::duration<double>(clock::duration::max());
-  if (std::chrono::duration<double>(d) >= widest)
-    return detail::sleep_operation(clock::time_point::max());
-  return detail::sleep_operation(time_after(std::chrono::ceil<clock::duration>(d)));
+  return detail::sleep_operation(time_after(d));
 }
 
 /// Lets everything that is ready on this worker run first.

@@ -5,6 +5,7 @@
 #include <magpie/runtime/scheduler.hpp>
 
 #include <cstdio>
+#include <utility>
 
 namespace magpie::detail {
 
@@ -14,31 +15,110 @@ stop_scope& spawn_parent(scheduler& on) noexcept { return on.roots->parent_scope
 
 void count_spawn(scheduler& on) noexcept { on.roots->count_spawn(); }
 
-spawned_base::spawned_base(run_function begin, scheduler& home, stop_scope& parent,
+void count_end(scheduler& on) noexcept { on.roots->count_end(); }
+
+void post_fork(scheduler& on, runnable& task) noexcept {
+  context* const here = current_context;
+  if (here != nullptr && here->home == &on) {
+    here->post_fork(task);
+  } else {
+    on.post(task);
+  }
+}
+
+spawned_base::spawned_base(launch_function launcher, scheduler& home, stop_scope& parent,
                            std::source_location where) noexcept
-    : runnable(begin), root(home), scope(&parent, root) {
+    : runnable(&begin), launch(launcher), root(home), scope(&parent, root) {
   root.spawned = where;
 }
 
-bool spawned_base::finish(std::error_code with, bool exception) noexcept {
-  error = with == errc::stopped && aborted.load(order::relaxed) ? errc::aborted : with;
+std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exception,
+                                             bool& mine) noexcept {
+  error = with;
+  if (with && aborted.load(order::relaxed) && with == errc::stopped) error = errc::aborted;
   scope.close();
-  scheduler& home = *root.home;
-  // (J1) acq_rel with (J2), (J3), (J4).
-  const std::uintptr_t before = word.exchange(done, order::acq_rel);
-  if (before == dropped && (exception || (error && error != errc::stopped &&
-                                          error != errc::aborted))) {
-    if (home.settings().log)
-      std::fprintf(stderr, "magpie: a detached task (spawned at %s:%u) failed: %s\n%s",
-                   root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
-                   exception ? "exception" : error.message().c_str(),
-                   format_trace(root.trace).c_str());
+  context& here = this_context();
+  root_group& group = *root.home->roots;
+  if (join_base* waiting = here.deferred_joins; waiting != nullptr && waiting->state_ == this) {
+    // The joiner is noted here and nowhere else, and holds the handle: nobody else looks.
+    here.deferred_joins = waiting->outer_;
+    word.store(done, order::release);
+    group.count_end();
+    return deliver(waiting->continuation());
   }
-  // `this` belongs to the handle now, unless the handle is gone.
+  scheduler& home = *root.home;
+  // (J1) acq_rel with (J2), (J3), (J4).  From here on the state is the handle's, if there is one.
+  const std::uintptr_t before = word.exchange(done, order::acq_rel);
+  mine = before == dropped;
+  if (mine && (exception || (error && error != errc::stopped && error != errc::aborted)) &&
+      home.settings().log)
+    std::fprintf(stderr, "magpie: a detached task (spawned at %s:%u) failed: %s\n%s",
+                 root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
+                 exception ? "exception" : error.message().c_str(),
+                 format_trace(root.trace).c_str());
   if (before != running && before != dropped && before != refused)
-    home.post(*reinterpret_cast<operation*>(before));
-  home.roots->count_end();
-  return before == dropped;
+    // It may be a task of another runtime; it is alive until it is posted.
+    reinterpret_cast<join_base*>(before)->scope().root().post(*reinterpret_cast<join_base*>(before));
+  if (!mine) group.count_end();  // else the caller does, after the state is gone
+  return std::noop_coroutine();
+}
+
+// ---- join --------------------------------------------------------------------------------------
+
+std::coroutine_handle<> join_base::start(detail::continuation to, stop_scope& scope) noexcept {
+  prepare(to, scope);
+  context& here = this_context();
+  if (state_ != nullptr && !scope.stop_requested() && spend_budget(here) &&
+      here.take_back(*state_)) {
+    outer_ = std::exchange(here.deferred_joins, this);
+    return state_->launch(*state_);
+  }
+  enlist();
+  return std::noop_coroutine();
+}
+
+void join_base::enlist() noexcept {
+  if (state_ == nullptr || !begin()) {
+    refused_ = true;
+    this_context().post_last(*this);
+    return;
+  }
+  std::uintptr_t now = spawned_base::running;
+  // (J3) release with (J1): whoever ends the task may run this operation.
+  if (state_->word.compare_exchange_strong(now, reinterpret_cast<std::uintptr_t>(this),
+                                           order::acq_rel, order::acquire))
+    return;
+  if (now == spawned_base::refused) {
+    cancelled_ = true;
+    // Fails only if the task has ended meanwhile, and then the word is as it should be.
+    state_->word.compare_exchange_strong(now, spawned_base::running, order::acq_rel,
+                                         order::acquire);
+  } else {
+    MAGPIE_ASSERT(now == spawned_base::done);  // one joiner at a time
+  }
+  scope().root().post(*this);
+}
+
+void join_base::joined(runnable& work) noexcept {
+  auto& self = static_cast<join_base&>(static_cast<operation&>(work));
+  if (!self.refused_ && !self.end()) return;
+  const bool stopped = (self.refused_ && self.state_ != nullptr) || self.cancelled_;
+  resume(stopped ? deliver_error(self.continuation(), errc::stopped)
+                 : deliver(self.continuation()));
+}
+
+void join_base::cancel_join(operation& op) noexcept {
+  auto& self = static_cast<join_base&>(op);
+  const auto joining = reinterpret_cast<std::uintptr_t>(&self);
+  std::uintptr_t now = joining;
+  for (;;) {
+    const std::uintptr_t next = now == joining ? spawned_base::running : spawned_base::refused;
+    if (self.state_->word.compare_exchange_weak(now, next, order::acq_rel, order::acquire)) break;
+    if (now == spawned_base::done) return;  // the task has ended: the outcome is on its way
+  }
+  if (now != joining) return;  // the joiner will find `refused`
+  self.cancelled_ = true;
+  self.scope().root().post(self);
 }
 
 }  // namespace magpie::detail

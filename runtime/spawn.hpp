@@ -39,7 +39,9 @@ class join_operation;
 
 /// The part of a spawned task's state that does not depend on its type.
 struct spawned_base : runnable {
-  spawned_base(run_function begin, scheduler& home, stop_scope& parent,
+  using launch_function = std::coroutine_handle<> (*)(spawned_base&) noexcept;
+
+  spawned_base(launch_function launch, scheduler& home, stop_scope& parent,
                std::source_location where) noexcept;
 
   static constexpr std::uintptr_t running = 0;
@@ -52,10 +54,16 @@ struct spawned_base : runnable {
     scope.request_stop();
   }
 
-  /// The task has ended with `with` (zero: a value or an exception); true: the handle is gone, the
-  /// caller frees the state.
-  bool finish(std::error_code with, bool exception) noexcept;
+  /// The task has ended with `with` (zero: a value or an exception).  Returns what runs next;
+  /// `mine` says that the handle is gone: the caller frees the state and counts the end.
+  std::coroutine_handle<> finish(std::error_code with, bool exception, bool& mine) noexcept;
 
+  static void begin(runnable& work) noexcept {
+    auto& self = static_cast<spawned_base&>(work);
+    resume(self.launch(self));
+  }
+
+  launch_function launch;
   task_root root;
   stop_scope scope;
   std::error_code error;
@@ -63,22 +71,31 @@ struct spawned_base : runnable {
   atomic<std::uintptr_t> word{running};
 };
 
+/// A root task has ended: the last thing that the runtime has to do with it.
+void count_end(scheduler& on) noexcept;
+
 template <class T>
 struct spawned final : spawned_base {
   spawned(task<T>&& t, scheduler& home, stop_scope& parent, std::source_location where) noexcept
-      : spawned_base(&begin, home, parent, where), body(std::move(t)) {}
+      : spawned_base(&launch_body, home, parent, where), body(std::move(t)) {}
 
-  static void begin(runnable& work) noexcept {
-    auto& self = static_cast<spawned&>(work);
-    resume(self.body.start({&self, &arrived}, self.scope));
+  static std::coroutine_handle<> launch_body(spawned_base& base) noexcept {
+    auto& self = static_cast<spawned&>(base);
+    return self.body.start({&self, &arrived}, self.scope);
   }
 
   static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
     auto* self = static_cast<spawned*>(boundary);
     destroy_abandoned(next.abandoned);
     self->body.destroy_frame();
-    if (self->finish(next.error, self->body.has_exception())) free(self);
-    return std::noop_coroutine();
+    bool mine = false;
+    scheduler& home = *self->root.home;
+    const auto resumed = self->finish(next.error, self->body.has_exception(), mine);
+    if (mine) {
+      free(self);  // destroys the value, whose destructor may spawn: the task still counts
+      count_end(home);
+    }
+    return resumed;
   }
 
   static void free(spawned* state) noexcept {
@@ -93,6 +110,8 @@ struct spawned final : spawned_base {
 scheduler& current_scheduler() noexcept;
 stop_scope& spawn_parent(scheduler& on) noexcept;
 void count_spawn(scheduler& on) noexcept;
+/// Puts an unstarted task into the calling worker's forks, or into the injector.
+void post_fork(scheduler& on, runnable& task) noexcept;
 
 template <class T>
 join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where) noexcept {
@@ -100,7 +119,7 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where) 
   if (memory == nullptr) return join_handle<T>(nullptr);
   auto* state = ::new (memory) spawned<T>(std::move(t), on, spawn_parent(on), where);
   count_spawn(on);
-  state->root.post(*state);
+  post_fork(on, *state);
   return join_handle<T>(state);
 }
 
@@ -118,16 +137,14 @@ struct task_value<task<T>> {
   using type = T;
 };
 
-/// Waits for a spawned task; value: its outcome.
-template <class T>
-class join_operation : public operation {
+/// Waits for a spawned task; the part without its type.
+///
+/// A joiner whose child is the newest unstarted task of its worker runs it on the spot, in its own
+/// place: it is noted in the context's `deferred_joins` and enlisted nowhere.  If the child ends
+/// before the worker gets back to its loop the joiner goes on at once, and no atomic was touched;
+/// else the loop enlists it after all.  Each such join costs one unit of the budget.
+class join_base : public operation {
  public:
-  using value_type = result<T>;
-
-  explicit join_operation(spawned<T>* state) noexcept
-      : operation(&joined, &cancel_join), state_(state) {}
-  join_operation(join_operation&&) noexcept = default;
-
   bool try_complete(stop_scope& scope) noexcept {
     if (scope.stop_requested()) return false;
     if (state_ == nullptr) return true;
@@ -136,30 +153,40 @@ class join_operation : public operation {
            spend_budget(this_context());
   }
   std::error_code failed() const noexcept { return {}; }
+  std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
 
-  std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept {
-    prepare(to, scope);
-    if (state_ == nullptr || !begin()) {
-      refused_ = state_ != nullptr;
-      this_context().post_last(*this);
-      return std::noop_coroutine();
-    }
-    std::uintptr_t now = spawned_base::running;
-    // (J3) release with (J1): whoever ends the task may run this operation.
-    if (state_->word.compare_exchange_strong(now, reinterpret_cast<std::uintptr_t>(this),
-                                             order::acq_rel, order::acquire))
-      return std::noop_coroutine();
-    if (now == spawned_base::refused) {
-      cancelled_ = true;
-      // Fails only if the task has ended meanwhile, and then the handle is done as it should be.
-      state_->word.compare_exchange_strong(now, spawned_base::running, order::acq_rel,
-                                           order::acquire);
-    } else {
-      MAGPIE_ASSERT(now == spawned_base::done);  // one joiner at a time
-    }
-    this->scope().root().post(*this);
-    return std::noop_coroutine();
+  /// The worker's loop got control back: the innermost deferred join waits properly.
+  static void enlist_innermost(context& here) noexcept {
+    join_base& waiting = *here.deferred_joins;
+    here.deferred_joins = waiting.outer_;
+    waiting.enlist();
   }
+
+ protected:
+  explicit join_base(spawned_base* state) noexcept
+      : operation(&joined, &cancel_join), state_(state) {}
+  join_base(join_base&&) noexcept = default;
+
+ private:
+  friend struct spawned_base;
+
+  void enlist() noexcept;
+  static void joined(runnable& work) noexcept;
+  static void cancel_join(operation& op) noexcept;
+
+  spawned_base* state_;
+  join_base* outer_ = nullptr;  ///< The next deferred join of the worker.
+  bool refused_ = false;
+  bool cancelled_ = false;
+};
+
+template <class T>
+class join_operation final : public join_base {
+ public:
+  using value_type = result<T>;
+
+  explicit join_operation(spawned<T>* state) noexcept : join_base(state), state_(state) {}
+  join_operation(join_operation&&) noexcept = default;
 
   result<value_type> take() {
     if (state_ == nullptr)
@@ -169,34 +196,7 @@ class join_operation : public operation {
   }
 
  private:
-  static void joined(runnable& work) noexcept {
-    auto& self = static_cast<join_operation&>(static_cast<operation&>(work));
-    const bool began = !self.refused_ && self.state_ != nullptr;
-    if (began && !self.end()) return;
-    const bool stopped = self.refused_ || self.cancelled_;
-    resume(stopped ? deliver_error(self.continuation(), errc::stopped)
-                   : deliver(self.continuation()));
-  }
-
-  static void cancel_join(operation& op) noexcept {
-    auto& self = static_cast<join_operation&>(op);
-    const auto joining = reinterpret_cast<std::uintptr_t>(&self);
-    std::uintptr_t now = joining;
-    for (;;) {
-      const std::uintptr_t next =
-          now == joining ? spawned_base::running : spawned_base::refused;
-      if (self.state_->word.compare_exchange_weak(now, next, order::acq_rel, order::acquire))
-        break;
-      if (now == spawned_base::done) return;  // the task has ended: the outcome is on its way
-    }
-    if (now != joining) return;  // the joiner will find `refused`
-    self.cancelled_ = true;
-    self.scope().root().post(self);
-  }
-
   spawned<T>* state_;
-  bool refused_ = false;
-  bool cancelled_ = false;
 };
 
 }  // namespace detail
@@ -237,9 +237,11 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   /// Lets the task go on alone.
   void detach() noexcept {
     if (state_ == nullptr) return;
-    // (J4) acq_rel with (J1): the last of the two frees what the other wrote.
-    if (state_->word.exchange(detail::spawned_base::dropped, order::acq_rel) ==
-        detail::spawned_base::done)
+    // (J4) acquire, or acq_rel, with (J1): the last of the two frees what the other wrote.  Once
+    // it is done the word does not change any more, and a look is enough.
+    if (state_->word.load(order::acquire) == detail::spawned_base::done ||
+        state_->word.exchange(detail::spawned_base::dropped, order::acq_rel) ==
+            detail::spawned_base::done)
       detail::spawned<T>::free(state_);
     state_ = nullptr;
   }

@@ -46,11 +46,16 @@ void stop_scope::link() noexcept {
 }
 
 void stop_scope::unlink() noexcept {
-  for (;;) {
+  constexpr unsigned pauses_max = 64;
+  for (unsigned pauses = 0;; ++pauses) {
     parent_->lock_.lock();
     if (pins_ == 0) break;
-    parent_->lock_.unlock();  // a walk is cancelling our operation; it does not wait for us
-    cpu_relax();
+    parent_->lock_.unlock();  // a walk has us on its list; it does not wait for us
+    if (pauses < pauses_max) {
+      cpu_relax();
+    } else {
+      thread_yield();  // the walker may have been descheduled
+    }
   }
   if (previous_ != nullptr) {
     previous_->next_ = next_;

@@ -55,10 +55,8 @@ void task_group::child_ended(std::error_code error, void* exception, bool isolat
   if (exception != nullptr) detail::drop_exception(exception);
 }
 
-std::coroutine_handle<> task_group::ended() noexcept {
-  detail::step next;
-  if (std::coroutine_handle<> resumed = ended_hook_(ended_target_, next)) return resumed;
-  return detail::deliver_slow(next);
+std::coroutine_handle<> task_group::ended(detail::step& next) noexcept {
+  return ended_hook_(ended_target_, next);
 }
 
 }  // namespace magpie

@@ -116,7 +116,8 @@ class task_group {
                    task_root& root) noexcept;
   /// Counts one end down; true for the last.
   bool count_down() noexcept { return pending_.fetch_sub(1, order::acq_rel) == 1; }  // (G1)
-  std::coroutine_handle<> ended() noexcept;
+  /// The last has ended: the next step of the climb is the group's outcome.
+  std::coroutine_handle<> ended(detail::step& next) noexcept;
 
  private:
   template <class>
@@ -135,7 +136,7 @@ class task_group {
     [[maybe_unused]] const std::size_t before = pending_.fetch_add(1, order::relaxed);
     MAGPIE_ASSERT(before != 0);  // the group has ended
     auto* made = ::new (memory) child(std::move(t), *this, isolated, where);
-    made->root.post(*made);
+    detail::post_fork(*made->root.home, *made);
   }
   void out_of_memory() noexcept;
 
@@ -164,7 +165,7 @@ std::coroutine_handle<> group_child<T>::arrived(void* boundary, step& next) noex
   self->~group_child();
   frame_free(self, sizeof(group_child));
   if (!group.count_down()) return std::noop_coroutine();
-  return group.ended();
+  return group.ended(next);
 }
 
 /// The awaitable behind with_task_group: the group, and its body as one more party.

@@ -59,6 +59,7 @@ class timeout_operation : runnable {
   static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
     auto& self = *static_cast<timeout_operation*>(boundary);
     self.error_ = next.error;
+    self.traced_ = next.traced;
     destroy_abandoned(next.abandoned);
     // (T1) acq_rel with (T2): the second to arrive sees what the first wrote.
     if (!self.timer_.disarm() &&
@@ -72,8 +73,9 @@ class timeout_operation : runnable {
     self.fired_ = true;
     self.scope_->request_stop();
     if (self.meeting_.exchange(meeting::timer_ran, order::acq_rel) == meeting::none) return;  // (T2)
-    const std::error_code error = self.outcome();
-    resume(error ? deliver_error(self.to_, error) : deliver(self.to_));
+    step next(self.to_, self.outcome());
+    next.traced = self.traced_;
+    resume(deliver_on(next));
   }
 
   std::error_code outcome() noexcept {
@@ -90,7 +92,8 @@ class timeout_operation : runnable {
   std::optional<stop_scope> scope_;
   std::error_code error_;
   atomic<meeting> meeting_{meeting::none};
-  bool fired_ = false;  ///< Ordered by the meeting, or by the timer being disarmed.
+  bool traced_ = false;  ///< The error's trace has begun.
+  bool fired_ = false;   ///< Ordered by the meeting, or by the timer being disarmed.
 };
 
 }  // namespace detail
@@ -107,11 +110,7 @@ auto timeout_at(clock::time_point until, A&& a) noexcept {
 /// Cost: nothing when `a` completes inline; else one timer and one stop scope, in the frame.
 template <class Rep, class Period, class A>
 auto timeout(std::chrono::duration<Rep, Period> d, A&& a) noexcept {
-  const auto widest = std::chrono::duration<double>(clock::duration::max());
-  const bool endless = std::chrono::duration<double>(d) >= widest;
-  const clock::time_point until =
-      endless ? clock::time_point::max() : time_after(std::chrono::ceil<clock::duration>(d));
-  return timeout_at(until, std::forward<A>(a));
+  return timeout_at(time_after(d), std::forward<A>(a));
 }
 
 }  // namespace magpie

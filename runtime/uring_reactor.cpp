@@ -14,6 +14,14 @@
 #include <cstring>
 #include <new>
 
+#if defined(__SANITIZE_THREAD__)
+#define MAGPIE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MAGPIE_TSAN 1
+#endif
+#endif
+
 #if defined(MAGPIE_TSAN)
 extern "C" void __tsan_acquire(void*);
 extern "C" void __tsan_release(void*);
@@ -262,8 +270,8 @@ void uring_reactor::cancel(readiness_operation& op) noexcept {
   op.io->detached = true;
   const bool asleep = parked_;
   lock_.unlock();
-  op.scope().root().post(op);
   if (asleep) wake();  // the poll pins its file until the owner has cancelled it
+  op.scope().root().post(op);  // the last thing: the runtime may end with it
 }
 
 /// Enters a cancel for every detached wait; the owner, once a turn.
@@ -316,6 +324,7 @@ readiness_operation* uring_reactor::complete(const io_uring_cqe& entry) noexcept
   const auto kind = static_cast<entry_kind>(entry.user_data & 0xff);
   if (kind == entry_kind::wake) {
     if ((entry.flags & IORING_CQE_F_MORE) == 0) wake_armed_.store(false, order::relaxed);
+    woken_.store(true, order::relaxed);
     return nullptr;
   }
   if (kind != entry_kind::wait) return nullptr;  // a cancel that found nothing any more
@@ -390,11 +399,18 @@ void uring_reactor::turn(std::uint64_t deadline_ns, std::size_t limit,
   if (!wake_armed_.load(order::relaxed)) arm_wake();
   const bool at_hand = completions_waiting() || has_backlog_.load(order::relaxed);
   const auto pending = static_cast<unsigned>(unflushed());
-  const bool block = deadline_ns != no_wait && !at_hand;
+  // A wake that a turn without blocking, or a rescuer, has collected still ends the next blocking
+  // turn.
+  const bool may_block = deadline_ns != no_wait;
+  const bool block = may_block && !at_hand && !woken_.load(order::relaxed);
   const bool work = (kernel_flags() & (uring_abi::sq_taskrun | IORING_SQ_CQ_OVERFLOW)) != 0;
   if (block || pending != 0 || work || !shared_)
     enter(pending, block ? 1 : 0, IORING_ENTER_GETEVENTS, deadline_ns);
-  if (!completions_waiting() && !has_backlog_.load(order::relaxed)) return;
+  if (completions_waiting() || has_backlog_.load(order::relaxed)) hand_out(limit, out);
+  if (may_block) woken_.store(false, order::relaxed);
+}
+
+void uring_reactor::hand_out(std::size_t limit, runnable_chain& out) noexcept {
   lock_scope guard(lock_);
   while (backlog_.first != nullptr && out.count < limit) {
     runnable& ended = *backlog_.first;
@@ -428,6 +444,7 @@ rescue_report uring_reactor::rescue(std::size_t limit, runnable_chain& out) noex
   // that has gone on meanwhile is harmless.
   if (const auto pending = static_cast<unsigned>(unflushed()); pending != 0) {
     ::io_uring_enter2(ring_number(ring_), pending, 0, 0, nullptr, 0);
+    rescue_enters_.fetch_add(1, order::relaxed);
     report.flushed = true;
   }
   if ((kernel_flags() & uring_abi::sq_taskrun) != 0) {

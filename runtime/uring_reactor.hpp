@@ -63,7 +63,9 @@ class uring_reactor final : public reactor {
   std::size_t in_flight() const noexcept override {
     return begun_.load(order::relaxed) - finished_.load(order::relaxed);
   }
-  std::uint64_t system_calls() const noexcept override { return enters_.load(order::relaxed); }
+  std::uint64_t system_calls() const noexcept override {
+    return enters_.load(order::relaxed) + rescue_enters_.load(order::relaxed);
+  }
 
   /// Completions that nobody waited for any more.
   std::uint64_t stale_completions() const noexcept { return stale_.load(order::relaxed); }
@@ -97,6 +99,7 @@ class uring_reactor final : public reactor {
   void submit_cancels() noexcept;
   bool enter(unsigned submit, unsigned wait_for, unsigned flags,
              std::uint64_t deadline_ns) noexcept;
+  void hand_out(std::size_t limit, runnable_chain& out) noexcept;
   void reap(std::size_t limit, runnable_chain& out) noexcept;     // under lock_
   readiness_operation* complete(const io_uring_cqe& entry) noexcept;  // under lock_
   unsigned kernel_flags() const noexcept;
@@ -121,11 +124,13 @@ class uring_reactor final : public reactor {
   runnable_chain backlog_;        ///< Ended waits that no turn has handed out yet.
 
   atomic<bool> wake_armed_{false};
+  atomic<bool> woken_{false};        ///< A wake was collected that no blocking turn has seen yet.
   atomic<bool> has_cancels_{false};
   atomic<bool> has_backlog_{false};
   atomic<std::size_t> begun_{0};     ///< Written by the owner.
   atomic<std::size_t> finished_{0};  ///< Written under lock_.
-  atomic<std::uint64_t> enters_{0};
+  atomic<std::uint64_t> enters_{0};  ///< Written by the owner.
+  atomic<std::uint64_t> rescue_enters_{0};
   atomic<std::uint64_t> stale_{0};
   slot* chunks_[chunks_max] = {};
 };

@@ -2,6 +2,7 @@
 
 #include <magpie/runtime/clock.hpp>
 #include <magpie/runtime/scheduler.hpp>
+#include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/timer.hpp>
 
 #include <algorithm>
@@ -15,9 +16,26 @@ void detail::context::post_last(runnable& work) noexcept {
   static_cast<worker*>(this)->post_tail(work);
 }
 
+void detail::context::post_fork(runnable& task) noexcept {
+  auto& self = static_cast<worker&>(*this);
+  if (!self.forks_.push(task)) {
+    self.post_tail(task);
+    return;
+  }
+  if (!self.shared_) return;
+  // The watcher takes from a worker that has tasks waiting within its interval; only many of them
+  // are worth the price of a wake-up, and without a rescue there is no watcher.
+  const bool many = self.forks_.size() % worker::fork_wake_at == 0;
+  if ((many || !home->settings().rescue) && home->sleepers().should_wake()) home->wake_one();
+}
+
+bool detail::context::take_back(runnable& task) noexcept {
+  return static_cast<worker*>(this)->forks_.take_if(task);
+}
+
 worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
                std::uint64_t now_ns) noexcept
-    : shared_(shared), rng_(seed), queue_(shared), wheel_(now_ns) {
+    : shared_(shared), rng_(seed), queue_(shared), forks_(shared), wheel_(now_ns) {
   home = &owner;
   index = at;
   timers = &wheel_;
@@ -123,6 +141,7 @@ void worker::execute(runnable& work) noexcept {
   budget = detail::task_budget;
   worker_counters::add(counters_.polls);
   work.run(work);
+  while (deferred_joins != nullptr) detail::join_base::enlist_innermost(*this);
 }
 
 /// What to run next of what this worker has itself.
@@ -150,6 +169,19 @@ runnable* worker::next() noexcept {
     }
   }
   lifo_streak_ = 0;
+  return next_queued();
+}
+
+/// By turns what was woken and what was spawned, so that neither starves the other.
+runnable* worker::next_queued() noexcept {
+  if (tick_ % 2 == 0) {
+    if (runnable* work = queue_.pop()) return work;
+  }
+  if (!forks_.empty()) {
+    runnable* work = tick_ % oldest_fork_interval == 1 ? forks_.steal() : nullptr;
+    if (work == nullptr) work = forks_.take();
+    if (work != nullptr) return work;
+  }
   return queue_.pop();
 }
 
@@ -199,7 +231,10 @@ runnable* worker::steal() noexcept {
   std::size_t at = rng_.below(static_cast<std::uint32_t>(count));
   for (std::size_t i = 0; i < count; ++i, at = at + 1 == count ? 0 : at + 1) {
     if (at == index) continue;
-    if (runnable* work = home->at(at).queue_.steal_into(queue_)) {
+    worker& victim = home->at(at);
+    runnable* work = victim.queue_.steal_into(queue_);
+    if (work == nullptr) work = victim.forks_.steal();
+    if (work != nullptr) {
       worker_counters::add(counters_.steals);
       return work;
     }
@@ -210,7 +245,7 @@ runnable* worker::steal() noexcept {
 bool worker::work_is_visible() noexcept {
   if (!home->shared_queue().empty()) return true;
   for (std::size_t i = 0; i < home->size(); ++i) {
-    if (!home->at(i).queue_.empty()) return true;
+    if (!home->at(i).queue_.empty() || !home->at(i).forks_.empty()) return true;
   }
   return false;
 }
@@ -223,7 +258,10 @@ void worker::park() noexcept {
   io->set_parked(true);
   parked_.store(true, order::relaxed);
   const bool look_again = sleepers.park(self, std::exchange(searching_, false));
-  if (!(look_again && work_is_visible()) && !home->leaving()) {
+  // A rescuer may have reaped the wake-up of a notice that came before `set_parked`: then (N1) is
+  // visible here, by the reactor's lock, and nothing else would end the parking.
+  const bool notified = notified_.load(order::acquire);
+  if (!notified && !(look_again && work_is_visible()) && !home->leaving()) {
     worker_counters::add(counters_.parks);
     poll_io(deadline <= now ? reactor::no_wait : deadline);
   }

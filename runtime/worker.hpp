@@ -1,7 +1,8 @@
 /// A worker: a run queue, a reactor, a timer wheel, and the loop that serves them.
 ///
-/// Order of work: the LIFO slot (what a running task woke last; three times in a row at most), the
-/// local queue, every 8 tasks a look at the completions, every 61 tasks the injector; with nothing
+/// Order of work: the LIFO slot (what a running task woke last; three times in a row at most), then
+/// by turns the local queue (what was woken, oldest first) and the forks (what was spawned, newest
+/// first, now and then the oldest); every 8 tasks a look at the completions, every 61 tasks the injector; with nothing
 /// left: the injector, half of another worker's queue, then parking in the reactor.  While parked,
 /// one worker is the *watcher*: it wakes up now and then to see that nobody is stuck (rescue.cpp).
 ///
@@ -11,6 +12,7 @@
 #pragma once
 
 #include <magpie/runtime/context.hpp>
+#include <magpie/runtime/fork_deque.hpp>
 #include <magpie/runtime/local_queue.hpp>
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
@@ -37,8 +39,6 @@ struct worker_counters {
   atomic<std::uint64_t> watches{0};     ///< Looks of the watcher.
   atomic<std::uint64_t> rescues{0};     ///< Rescues of another worker that found something.
   atomic<std::uint64_t> kicks{0};
-  atomic<std::uint64_t> spawned{0};
-  atomic<std::uint64_t> finished{0};    ///< Root tasks that ended on this worker.
   atomic<std::uint64_t> watch_ns{0};    ///< Time spent watching.
 
   /// A counter has one writer: no read-modify-write is needed.
@@ -53,6 +53,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   static constexpr unsigned io_interval = 8;
   static constexpr unsigned injector_interval = 61;
   static constexpr unsigned sweep_interval = 64;
+  static constexpr unsigned oldest_fork_interval = 16;
+  static constexpr std::size_t fork_wake_at = 32;  ///< Waiting forks that are worth a wake-up.
   static constexpr std::size_t flush_at = 16;
 
   worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
@@ -81,6 +83,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   runnable* take_lifo() noexcept;
 
   local_queue& queue() noexcept { return queue_; }
+  fork_deque& forks() noexcept { return forks_; }
   timer_wheel& wheel() noexcept { return wheel_; }
   worker_counters& counters() noexcept { return counters_; }
   bool parked() const noexcept { return parked_.load(order::relaxed); }
@@ -90,12 +93,14 @@ class alignas(cache_line_size) worker final : public detail::context {
 
  private:
   friend class scheduler;
+  friend struct detail::context;
 
   void round() noexcept;
   runnable* next() noexcept;
   runnable* find_elsewhere() noexcept;
   runnable* steal() noexcept;
   void execute(runnable& work) noexcept;
+  runnable* next_queued() noexcept;
   void take_in(runnable_chain& chain) noexcept;
   bool poll_io(std::uint64_t deadline_ns) noexcept;
   void fire_timers(std::uint64_t now_ns) noexcept;
@@ -123,6 +128,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   std::uint64_t neighbour_seen_ns_ = 0;
 
   alignas(cache_line_size) local_queue queue_;
+  fork_deque forks_;
   timer_wheel wheel_;
   worker_counters counters_;
   alignas(cache_line_size) atomic<bool> notified_{false};

@@ -32,7 +32,9 @@ HEADERS = """
 #include <utility>
 #include <vector>
 """
-FLAGS = ["-Wno-unused", "-Wno-unused-parameter", "-Wno-undefined-internal"]
+# GCC takes what a `#line` places in a document for a header and would complain of its linkage.
+FLAGS = ["-Wno-unused", "-Wno-unused-parameter", "-Wno-undefined-internal",
+         "-Wno-subobject-linkage"]
 COMMENT = re.compile(r"<!-- (snippet|document):(.*?)-->", re.DOTALL)
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^ *```$",
                    re.DOTALL | re.MULTILINE)

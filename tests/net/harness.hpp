@@ -1,4 +1,4 @@
-/// What the tests of net and io share: a runtime of the matrix cell, and pairs of connected streams.
+/// What the tests of net and io share: a runtime of the matrix cell, and connected streams.
 #pragma once
 
 #include <magpie/net/tcp.hpp>
@@ -37,7 +37,7 @@ inline bool simulated() { return matrix_reactor() == "sim"; }
 inline options matrix_options() {
   options chosen;
   chosen.workers = matrix_workers();
-  chosen.reactor = simulated()                 ? reactor_kind::sim
+  chosen.reactor = simulated()                   ? reactor_kind::sim
                    : matrix_reactor() == "epoll" ? reactor_kind::epoll
                                                  : reactor_kind::uring;
   return chosen;
@@ -53,8 +53,8 @@ inline void run_test(task<> body) {
 }
 
 /// A test whose body is a coroutine.  ASSERT_… would return from it: use EXPECT_… there.
-#define MAGPIE_TASK_TEST(suite, name)                              \
-  static ::magpie::task<> suite##_##name();                        \
+#define MAGPIE_TASK_TEST(suite, name)                                \
+  static ::magpie::task<> suite##_##name();                          \
   TEST(suite, name) { ::magpie::tests::run_test(suite##_##name()); } \
   static ::magpie::task<> suite##_##name()
 

@@ -66,8 +66,8 @@ MAGPIE_TASK_TEST(socket, descriptors_do_not_block_and_are_not_inherited) {
   if (simulated()) co_return;
   stream_pair peers = co_await connected_pair();
   const tcp_listener listener = listen_somewhere();
-  for (const int fd : {peers.client.native_handle(), peers.server.native_handle(),
-                       listener.native_handle()}) {
+  for (const int fd :
+       {peers.client.native_handle(), peers.server.native_handle(), listener.native_handle()}) {
     EXPECT_NE(::fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
     EXPECT_NE(::fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
   }

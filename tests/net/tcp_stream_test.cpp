@@ -108,10 +108,12 @@ MAGPIE_TASK_TEST(tcp_stream, shutdown_ends_a_pending_read) {
   stream_pair peers = co_await connected_pair();
   std::size_t count = 99;
   co_await with_task_group([&](task_group& group) -> task<> {
-    group.spawn([](tcp_stream& stream, std::size_t& into) -> task<> {
-      std::array<std::byte, 8> buffer;
-      into = co_await stream.read(buffer);
-    }, std::ref(peers.server), std::ref(count));
+    group.spawn(
+        [](tcp_stream& stream, std::size_t& into) -> task<> {
+          std::array<std::byte, 8> buffer;
+          into = co_await stream.read(buffer);
+        },
+        std::ref(peers.server), std::ref(count));
     co_await sleep_for(5ms);
     co_await peers.server.shutdown();
   });
@@ -131,11 +133,13 @@ MAGPIE_TASK_TEST(tcp_stream, a_reset_ends_a_pending_read) {
   stream_pair peers = co_await connected_pair();
   std::error_code error;
   co_await with_task_group([&](task_group& group) -> task<> {
-    group.spawn([](tcp_stream& stream, std::error_code& into) -> task<> {
-      std::array<std::byte, 8> buffer;
-      const auto read = co_await as_result(stream.read(buffer));
-      into = error_of(read);
-    }, std::ref(peers.server), std::ref(error));
+    group.spawn(
+        [](tcp_stream& stream, std::error_code& into) -> task<> {
+          std::array<std::byte, 8> buffer;
+          const auto read = co_await as_result(stream.read(buffer));
+          into = error_of(read);
+        },
+        std::ref(peers.server), std::ref(error));
     co_await sleep_for(5ms);
     co_await peers.client.set_zero_linger(true);
     peers.client.close();
@@ -160,8 +164,7 @@ MAGPIE_TASK_TEST(tcp_stream, writing_to_a_closed_peer_is_an_error) {
 MAGPIE_TASK_TEST(tcp_stream, try_twins_do_not_wait) {
   stream_pair peers = co_await connected_pair();
   std::array<std::byte, 64> buffer;
-  EXPECT_EQ(error_of(peers.server.try_read(buffer)),
-            std::errc::resource_unavailable_try_again);
+  EXPECT_EQ(error_of(peers.server.try_read(buffer)), std::errc::resource_unavailable_try_again);
   EXPECT_EQ(peers.client.try_write(bytes_of("now")), 3U);
   co_await peers.server.readable();
   const auto count = peers.server.try_read(buffer);

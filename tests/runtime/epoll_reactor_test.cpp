@@ -6,6 +6,7 @@
 #include <atomic>
 #include <fcntl.h>
 #include <optional>
+#include <string>
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
@@ -13,8 +14,8 @@
 namespace magpie::tests {
 
 INSTANTIATE_TEST_SUITE_P(epoll, reactor_contract,
-                         ::testing::Values(reactor_backend{"epoll", &make_epoll_reactor}),
-                         [](const auto& info) { return info.param.name; });
+                         ::testing::Values(reactor_backend{"epoll", &make_epoll_reactor, true}),
+                         [](const auto& backend) { return backend.param.name; });
 
 namespace {
 
@@ -120,6 +121,47 @@ TEST_F(epoll_reactor_test, stale_event_is_dropped_and_counted) {
   EXPECT_EQ(turn(first), 1U);
   EXPECT_EQ(first.stale_events(), 1U);
   first.forget(reused);
+}
+
+TEST_F(epoll_reactor_test, forgotten_descriptor_brings_no_events) {
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_NONBLOCK | O_CLOEXEC), 0);
+  unique_fd reader(pipe[0]);
+  const unique_fd writer(pipe[1]);
+  const unique_fd held(::dup(pipe[0]));
+  descriptor old{.fd = pipe[0]};
+  probe before(old, direction::read, posts.root());
+  ASSERT_TRUE(first.wait(before));
+  before.stop();
+  posts.run_all();
+  first.forget(old);
+  reader.reset();
+  EXPECT_EQ(::write(writer.get(), "x", 1), 1);
+  EXPECT_EQ(turn(first), 0U);
+  EXPECT_EQ(first.stale_events(), 0U);
+}
+
+// A pipe hangs up with its last writer, and is a pipe again with the next one.
+TEST_F(epoll_reactor_test, hang_up_that_is_over_does_not_spin) {
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_NONBLOCK | O_CLOEXEC), 0);
+  const unique_fd reader(pipe[0]);
+  unique_fd writer(pipe[1]);
+  const std::string name = "/proc/self/fd/" + std::to_string(pipe[0]);
+  descriptor near{.fd = reader.get()};
+  probe read(near, direction::read, posts.root());
+  ASSERT_TRUE(first.wait(read));
+  writer.reset();
+  EXPECT_EQ(turn(first), 1U);
+  ASSERT_TRUE(first.wait(read));
+  EXPECT_EQ(turn(first), 1U);  // hung up still
+  writer.reset(::open(name.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+  ASSERT_TRUE(writer.valid());
+  ASSERT_TRUE(first.wait(read));
+  EXPECT_EQ(turn(first), 0U);
+  EXPECT_EQ(::write(writer.get(), "x", 1), 1);
+  EXPECT_EQ(turn(first), 1U);
+  first.forget(near);
 }
 
 TEST_F(epoll_reactor_test, descriptor_outlives_its_reactor) {

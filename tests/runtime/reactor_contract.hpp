@@ -24,6 +24,7 @@ namespace magpie::tests {
 struct reactor_backend {
   const char* name;
   reactor* (*make)(std::error_code& error) noexcept;
+  bool rescues = true;  ///< Other threads may collect for a stuck owner.
 };
 
 std::uint64_t monotonic_ns();

@@ -88,7 +88,9 @@ TEST_P(reactor_contract, data_between_attempt_and_wait_is_not_lost) {
     ASSERT_EQ(::recv(near.fd, &byte, 1, 0), -1);
     ASSERT_EQ(errno, EAGAIN);
     sockets.send_from_far();
-    if (round % 2 == 1) EXPECT_EQ(poll(), 0U);  // its event is collected while nobody waits
+    if (round % 2 == 1) {  // its event is collected while nobody waits
+      EXPECT_EQ(poll(), 0U);
+    }
     probe read(near, direction::read, posts.root());
     ASSERT_TRUE(io->wait(read));
     ASSERT_EQ(collect(1), 1U);
@@ -106,7 +108,9 @@ TEST_P(reactor_contract, waiting_anew_after_a_partial_read_ends) {
     // A caller that has read less than it asked for waits without another attempt.
     probe read(near, direction::read, posts.root());
     ASSERT_TRUE(io->wait(read));
-    if (round % 3 == 1) EXPECT_EQ(poll(), 0U);
+    if (round % 3 == 1) {
+      EXPECT_EQ(poll(), 0U);
+    }
     sockets.send_from_far(2);
     ASSERT_EQ(collect(1), 1U);
     ASSERT_GE(::recv(near.fd, bytes, sizeof bytes, 0), -1);
@@ -161,11 +165,30 @@ TEST_P(reactor_contract, half_closed_stream_can_still_wait_for_room) {
     ASSERT_TRUE(io->wait(write));
     poll();
     socket_pair::drain(sockets.far.get());
-    if (write.ends == round) ASSERT_EQ(collect(1), 1U);
+    if (write.ends == round) {
+      ASSERT_EQ(collect(1), 1U);
+    }
     ASSERT_EQ(write.ends, round + 1);
     sockets.fill();
   }
   io->forget(near);
+}
+
+TEST_P(reactor_contract, last_reader_of_a_full_pipe_ends_the_writer) {
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_NONBLOCK | O_CLOEXEC), 0);
+  unique_fd reader(pipe[0]);
+  const unique_fd writer(pipe[1]);
+  const char block[4096] = {};
+  while (::write(writer.get(), block, sizeof block) > 0) {
+  }
+  descriptor full{.fd = writer.get()};
+  probe write(full, direction::write, posts.root());
+  ASSERT_TRUE(io->wait(write));
+  EXPECT_EQ(poll(), 0U);
+  reader.reset();
+  EXPECT_EQ(collect(1), 1U);
+  io->forget(full);
 }
 
 // ---- odd descriptors ---------------------------------------------------------------------------

@@ -192,6 +192,7 @@ TEST_P(reactor_contract, wake_works_in_a_signal_handler) {
 // ---- rescues -----------------------------------------------------------------------------------
 
 TEST_P(reactor_contract, rescue_collects_for_a_stuck_owner) {
+  if (!GetParam().rescues) GTEST_SKIP() << "entered by its own thread alone";
   crowd all(3, posts.root());
   for (auto& read : all.reads) ASSERT_TRUE(io->wait(*read));
   std::atomic<std::size_t> rescued = 0;
@@ -217,6 +218,7 @@ TEST_P(reactor_contract, rescue_collects_for_a_stuck_owner) {
 }
 
 TEST_P(reactor_contract, rescue_brings_what_a_limit_left) {
+  if (!GetParam().rescues) GTEST_SKIP() << "entered by its own thread alone";
   crowd all(4, posts.root());
   for (std::size_t i = 0; i < 4; ++i) {
     ASSERT_TRUE(io->wait(*all.reads[i]));

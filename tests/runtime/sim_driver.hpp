@@ -39,12 +39,12 @@ inline sockaddr_in6 v6_address(std::uint16_t port, const in6_addr& host = in6add
 
 template <class Address>
 const sockaddr* raw(const Address& address) {
-  return static_cast<const sockaddr*>(static_cast<const void*>(&address));
+  return reinterpret_cast<const sockaddr*>(&address);
 }
 
 template <class Address>
 sockaddr* raw(Address& address) {
-  return static_cast<sockaddr*>(static_cast<void*>(&address));
+  return reinterpret_cast<sockaddr*>(&address);
 }
 
 /// Lets everything arrive that is under way, for as long as `limit_ns` of virtual time.

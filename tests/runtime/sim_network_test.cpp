@@ -9,7 +9,7 @@ namespace magpie::tests {
 namespace {
 
 class as_linux : public ::testing::TestWithParam<bool> {
- protected:
+ public:
   socket_world world{GetParam()};
 };
 
@@ -235,6 +235,7 @@ TEST_P(as_linux, not_reading_any_more) {
   ASSERT_TRUE(world.wait(pair.server, direction::read));
   EXPECT_EQ(sys::shutdown(pair.server, SHUT_RD), 0);
   EXPECT_EQ(receive_text(pair.server), "before");
+  EXPECT_TRUE(world.wait(pair.server, direction::read));
   EXPECT_EQ(receive_text(pair.server), "end");
   EXPECT_EQ(send_text(pair.client, "after"), 5);
   EXPECT_TRUE(world.wait(pair.server, direction::read));
@@ -272,6 +273,39 @@ TEST_P(as_linux, closing_with_unread_bytes_resets) {
   EXPECT_EQ(send_text(pair.client, "x"), -EPIPE);
   EXPECT_EQ(sys::getpeername(pair.client, nullptr, nullptr), -ENOTCONN);
   EXPECT_EQ(sys::shutdown(pair.client, SHUT_WR), -ENOTCONN);
+}
+
+TEST_P(as_linux, nothing_is_reset_after_both_ends) {
+  connection pair(world);
+  EXPECT_EQ(send_text(pair.client, "unread"), 6);
+  EXPECT_EQ(sys::shutdown(pair.client, SHUT_WR), 0);
+  EXPECT_EQ(sys::shutdown(pair.server, SHUT_WR), 0);
+  ASSERT_TRUE(world.wait(pair.server, direction::read));
+  ASSERT_TRUE(world.wait(pair.client, direction::read));
+  connection::close(pair.server);
+  if (GetParam()) settle(*world.network);
+  EXPECT_EQ(receive_text(pair.client), "end");
+  EXPECT_EQ(option_of(pair.client, SOL_SOCKET, SO_ERROR), 0);
+}
+
+TEST_P(as_linux, the_nearest_listener_accepts) {
+  const int exact = listen_at(v4_address(0, INADDR_LOOPBACK + 7));
+  const int any = sys::socket(AF_INET, SOCK_STREAM, 0);
+  for (const int fd : {exact, any}) EXPECT_EQ(set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1), 0);
+  const sockaddr_in everywhere = v4_address(port_of(exact), INADDR_ANY);
+  ASSERT_EQ(sys::bind(any, raw(everywhere), sizeof everywhere), 0);
+  ASSERT_EQ(sys::listen(any, 4), 0);
+  for (int i = 0; i < 4; ++i) {
+    const int client = sys::socket(AF_INET, SOCK_STREAM, 0);
+    const sockaddr_in address = v4_address(port_of(exact), INADDR_LOOPBACK + 7);
+    EXPECT_EQ(sys::connect(client, raw(address), sizeof address), -EINPROGRESS);
+    ASSERT_TRUE(world.wait(exact, direction::read));
+    const int server = sys::accept(exact, nullptr, nullptr);
+    EXPECT_GE(server, 0);
+    EXPECT_EQ(sys::close(server), 0);
+    EXPECT_EQ(sys::close(client), 0);
+  }
+  for (const int fd : {exact, any}) EXPECT_EQ(sys::close(fd), 0);
 }
 
 TEST_P(as_linux, no_time_to_linger_resets) {

@@ -84,6 +84,20 @@ TEST(sim_world, decisions_are_part_of_the_hash) {
   EXPECT_NE(one.network.event_hash(), other.network.event_hash());
 }
 
+TEST(sim_world, times_are_part_of_the_hash) {
+  const auto hash_of = [](std::uint64_t delay_ns) {
+    sim_world world(3);
+    std::vector<runnable*> due;
+    world.on_completion(&keep, &due);
+    job work;
+    world.schedule_completion(work, delay_ns);
+    world.advance_to(2'000'000'000);
+    return world.network.event_hash();
+  };
+  EXPECT_EQ(hash_of(5), hash_of(5));
+  EXPECT_NE(hash_of(5), hash_of(6));
+}
+
 TEST(sim_world, the_log_names_events) {
   sim_options options;
   options.log = true;

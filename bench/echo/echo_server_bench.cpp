@@ -1,0 +1,97 @@
+/// The echo server that is measured: a connection that waits holds no buffer.
+///
+/// It reads into the worker's hot buffer and answers from there; only what the socket does not take
+/// at once is copied.  `--compute-us N`: a message that begins with 'C' keeps its worker busy for
+/// that long first.
+#include <magpie/docs/examples/options.hpp>
+#include <magpie/net/tcp.hpp>
+#include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/fail.hpp>
+#include <magpie/runtime/run.hpp>
+#include <magpie/runtime/task_group.hpp>
+
+#include <chrono>
+#include <span>
+#include <vector>
+
+using namespace magpie;
+
+namespace {
+
+std::chrono::microseconds compute_time{0};
+
+void compute_if_asked(std::span<const std::byte> message) {
+  if (compute_time.count() == 0 || message[0] != std::byte{'C'}) [[likely]]
+    return;
+  const auto end = magpie::clock::now() + compute_time;
+  while (magpie::clock::now() < end) {
+  }
+}
+
+/// Answers with what arrived; true when the socket took all of it, else `rest` is to be written.
+result<bool> answer(net::tcp_stream& peer, std::span<const std::byte> message,
+                    std::vector<std::byte>& rest) {
+  const auto sent = peer.try_write(message);
+  if (sent == message.size()) [[likely]]
+    return true;
+  if (!sent && sent.error() != std::errc::resource_unavailable_try_again)
+    return std::unexpected(sent.error());
+  const auto left = message.subspan(sent.value_or(0));
+  rest.assign(left.begin(), left.end());
+  return false;
+}
+
+task<> send_rest(net::tcp_stream& peer, std::vector<std::byte> rest) {
+  co_await peer.write_all(rest);
+}
+
+task<> echo(net::tcp_stream peer) {
+  for (;;) {
+    std::vector<std::byte> rest;
+    {
+      const auto arrived = co_await peer.read_leased();
+      if (arrived.empty()) co_return;
+      compute_if_asked(arrived.bytes());
+      auto answered = answer(peer, arrived.bytes(), rest);
+      const bool done = co_await std::move(answered);
+      if (done) [[likely]]
+        continue;
+    }
+    co_await send_rest(peer, std::move(rest));
+  }
+}
+
+task<> serve(net::tcp_listener listener) {
+  examples::announce(listener);
+  co_await with_task_group([&](task_group& sessions) -> task<> {
+    for (;;) {
+      auto peer = co_await listener.accept();
+      sessions.spawn_isolated(echo(std::move(peer)));
+    }
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  examples::server_options chosen;
+  chosen.listen = net::socket_address(net::ip_address::loopback(), 0);
+  chosen.runtime.workers = 1;
+  std::uint64_t compute_us = 0;
+  std::uint64_t message_size = 0;
+  examples::command_line line("echo_server_bench", "The echo server that is measured.");
+  examples::add_server_options(line, chosen);
+  line.add("--compute-us", compute_us, 0, 10'000'000,
+           "compute that long for messages that begin with 'C'");
+  line.add("--message-size", message_size, 0, 1U << 24,
+           "understood for the sake of comparisons; the buffer is the worker's");
+  line.parse(argc, argv);
+  compute_time = std::chrono::microseconds(compute_us);
+  examples::raise_descriptor_limit();
+  net::listen_options deep;
+  deep.backlog = 4096;
+  auto listener = net::tcp_listener::bind(chosen.listen, deep);
+  if (!listener)
+    return examples::complain("echo_server_bench", chosen.listen.to_string(), listener.error());
+  return magpie::run(serve(std::move(*listener)), chosen.runtime);
+}

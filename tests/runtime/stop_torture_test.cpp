@@ -1,0 +1,222 @@
+/// Stops at every possible moment: each kind of wait is aborted again and again, from workers and
+/// from foreign threads, and every outcome is counted exactly.
+#include <magpie/runtime/descriptor.hpp>
+#include <magpie/runtime/io_operation.hpp>
+#include <magpie/runtime/run_blocking.hpp>
+#include <magpie/runtime/sleep.hpp>
+#include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/task_group.hpp>
+#include <magpie/runtime/timeout.hpp>
+#include <magpie/tests/runtime/cell.hpp>
+#include <magpie/util/unique_fd.hpp>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <thread>
+
+namespace magpie::tests {
+namespace {
+
+/// What became of the victims, and what they left behind.
+struct tally {
+  atomic<int> alive{0};
+  atomic<int> finished{0};
+  atomic<int> stopped{0};
+  atomic<int> wrong{0};
+};
+
+using victim = task<> (*)(int i, tally& counts);
+
+task<> sleeping(int i, tally& counts) {
+  const counted here(counts.alive);
+  co_await sleep_for(std::chrono::microseconds(i % 40));
+}
+
+task<> under_timeout(int i, tally& counts) {
+  const counted here(counts.alive);
+  auto pause = sleeping(i % 29, counts);
+  const auto ended =
+      co_await as_result(timeout(std::chrono::microseconds(i % 31), std::move(pause)));
+  if (!ended && ended.error() == errc::stopped) co_await fail(errc::stopped);
+  if (!ended && ended.error() != errc::deadline) counts.wrong.fetch_add(1, order::relaxed);
+}
+
+task<> under_three_timeouts(int i, tally& counts) {
+  const counted here(counts.alive);
+  auto inner = timeout(std::chrono::microseconds(i % 17), sleeping(i % 23, counts));
+  auto middle = timeout(std::chrono::microseconds(i % 19), std::move(inner));
+  const auto ended =
+      co_await as_result(timeout(std::chrono::microseconds(i % 13), std::move(middle)));
+  if (!ended && ended.error() == errc::stopped) co_await fail(errc::stopped);
+}
+
+task<int> numbered(int i, tally& counts) {
+  const counted here(counts.alive);
+  if (i % 3 != 0) co_await sleep_for(std::chrono::microseconds(i % 20));
+  co_return i;
+}
+
+task<> joining(int i, tally& counts) {
+  const counted here(counts.alive);
+  auto handle = spawn(numbered(i, counts));
+  const auto first = co_await as_result(handle.join());
+  if (first) {
+    if (!*first || **first != i) counts.wrong.fetch_add(1, order::relaxed);
+    co_return;
+  }
+  if (first.error() != errc::stopped) counts.wrong.fetch_add(1, order::relaxed);
+  co_await fail(first.error());
+}
+
+int square(int i) { return i * i; }
+
+task<> on_the_pool(int i, tally& counts) {
+  const counted here(counts.alive);
+  const int squared = co_await run_blocking(square, i % 1000);
+  if (squared != square(i % 1000)) counts.wrong.fetch_add(1, order::relaxed);
+}
+
+task<> yielding(int i, tally& counts) {
+  const counted here(counts.alive);
+  for (int k = 0; k < i % 12; ++k) co_await yield();
+}
+
+task<> grouping(int i, tally& counts) {
+  const counted here(counts.alive);
+  co_await with_task_group([&](task_group& group) -> task<> {
+    group.spawn(sleeping(i, counts));
+    group.spawn(yielding(i, counts));
+    group.spawn_isolated(sleeping(i + 7, counts));
+    co_return;
+  });
+}
+
+/// Waits until an eventfd was written.
+class event_wait final : public io_operation<event_wait, void> {
+ public:
+  explicit event_wait(descriptor& on) noexcept : io_operation(on, direction::read) {}
+  static bool hint() noexcept { return true; }
+  int attempt() noexcept {
+    std::uint64_t count;
+    return ::read(io->fd, &count, sizeof count) < 0 ? errno : 0;
+  }
+  static result<void> value() noexcept { return {}; }
+};
+
+struct event {
+  event() : fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { io.fd = fd.get(); }
+  ~event() { detail::forget_descriptor(io); }
+  void set() const {
+    const std::uint64_t one = 1;
+    EXPECT_EQ(::write(fd.get(), &one, sizeof one), 8);
+  }
+  unique_fd fd;
+  descriptor io;
+};
+
+task<> waiting_for_event(int i, tally& counts) {
+  const counted here(counts.alive);
+  event ready;
+  if (i % 4 == 0) ready.set();
+  const auto ended =
+      co_await as_result(timeout(std::chrono::microseconds(i % 50), event_wait(ready.io)));
+  if (!ended && ended.error() == errc::stopped) co_await fail(errc::stopped);
+  if (!ended && ended.error() != errc::deadline) counts.wrong.fetch_add(1, order::relaxed);
+}
+
+/// Aborts what it is given, on a thread that is no worker.
+class foreign_stopper {
+ public:
+  foreign_stopper() : thread_([this] { work(); }) {}
+  ~foreign_stopper() {
+    leave_.store(true, order::release);
+    thread_.join();
+  }
+  task<> abort(join_handle<void>& handle) {
+    for (;;) {
+      join_handle<void>* nobody = nullptr;
+      if (next_.compare_exchange_strong(nobody, &handle, order::acq_rel)) break;
+      co_await sleep_for(10us);
+    }
+    while (next_.load(order::acquire) == &handle) co_await sleep_for(5us);
+  }
+
+ private:
+  void work() {
+    while (!leave_.load(order::acquire)) {
+      if (join_handle<void>* handle = next_.load(order::acquire)) {
+        handle->abort();
+        next_.store(nullptr, order::release);
+      } else {
+        ::sched_yield();
+      }
+    }
+  }
+
+  atomic<join_handle<void>*> next_{nullptr};
+  atomic<bool> leave_{false};
+  std::thread thread_;
+};
+
+task<> stop_some(victim make, int first, int last, tally& counts, foreign_stopper* foreign) {
+  for (int i = first; i < last; ++i) {
+    auto handle = spawn(make(i, counts));
+    if (i % 3 == 1) {
+      for (int k = 0; k < i % 7; ++k) co_await yield();
+    } else if (i % 3 == 2) {
+      co_await sleep_for(std::chrono::microseconds(i % 37));
+    }
+    if (foreign != nullptr && i % 8 == 0) {
+      co_await foreign->abort(handle);
+    } else {
+      handle.abort();
+    }
+    const auto ended = co_await handle.join();
+    atomic<int>& slot = ended                             ? counts.finished
+                        : ended.error() == errc::aborted ? counts.stopped
+                                                         : counts.wrong;
+    slot.fetch_add(1, order::relaxed);
+  }
+}
+
+task<> torture_all(victim make, int rounds, tally& counts, foreign_stopper* foreign) {
+  co_await with_task_group([&](task_group& group) -> task<> {
+    constexpr int parties = 4;
+    for (int k = 0; k < parties; ++k)
+      group.spawn(stop_some(make, rounds / parties * k, rounds / parties * (k + 1), counts,
+                            foreign));
+    co_return;
+  });
+}
+
+void torture(victim make) {
+  MAGPIE_NEED_CELL();
+  const int rounds = in_simulation() ? 10000 : 2000;
+  tally counts;
+  if (in_simulation()) {
+    EXPECT_TRUE(run_in_cell(torture_all(make, rounds, counts, nullptr)));
+  } else {
+    foreign_stopper foreign;
+    EXPECT_TRUE(run_in_cell(torture_all(make, rounds, counts, &foreign)));
+  }
+  EXPECT_EQ(counts.alive.load(order::relaxed), 0);
+  EXPECT_EQ(counts.wrong.load(order::relaxed), 0);
+  EXPECT_EQ(counts.finished.load(order::relaxed) + counts.stopped.load(order::relaxed), rounds);
+  EXPECT_GT(counts.stopped.load(order::relaxed), 0);
+}
+
+TEST(stop_torture, concurrent_sleeps) { torture(&sleeping); }
+TEST(stop_torture, concurrent_timeouts) { torture(&under_timeout); }
+TEST(stop_torture, concurrent_nested_timeouts) { torture(&under_three_timeouts); }
+TEST(stop_torture, concurrent_joins) { torture(&joining); }
+TEST(stop_torture, concurrent_blocking_calls) { torture(&on_the_pool); }
+TEST(stop_torture, concurrent_yields) { torture(&yielding); }
+TEST(stop_torture, concurrent_groups) { torture(&grouping); }
+TEST(stop_torture, concurrent_waits) {
+  MAGPIE_NEED_KERNEL();
+  torture(&waiting_for_event);
+}
+
+}  // namespace
+}  // namespace magpie::tests
