@@ -24,17 +24,34 @@ struct clock {
   static std::uint64_t detail_now_ns() noexcept;
 };
 
+namespace detail {
+
+/// A time point as wheels and reactors count it; what lies before the clock's start is its start.
+inline std::uint64_t to_wheel_ns(clock::time_point at) noexcept {
+  const clock::rep count = at.time_since_epoch().count();
+  return count > 0 ? static_cast<std::uint64_t>(count) : 0;
+}
+
+}  // namespace detail
+
 /// Now plus `d`, held at the ends of the clock instead of overflowing.
 clock::time_point time_after(clock::duration d) noexcept;
 
-/// The same for a duration of any kind, rounded up, however long or far in the past.
+/// A duration of any kind in nanoseconds, rounded up and held at the ends of the range; what is not
+/// positive (NaN too) is zero.
 template <class Rep, class Period>
-clock::time_point time_after(std::chrono::duration<Rep, Period> d) noexcept {
+clock::duration clock_duration(std::chrono::duration<Rep, Period> d) noexcept {
   using seconds = std::chrono::duration<double>;
   const seconds wide(d);
-  if (!(wide > seconds::zero())) return time_after(clock::duration::zero());  // NaN is here too
-  if (wide >= seconds(clock::duration::max())) return clock::time_point::max();
-  return time_after(std::chrono::ceil<clock::duration>(d));
+  if (!(wide > seconds::zero())) return clock::duration::zero();
+  if (wide >= seconds(clock::duration::max())) return clock::duration::max();
+  return std::chrono::ceil<clock::duration>(d);
+}
+
+/// Now plus a duration of any kind.
+template <class Rep, class Period>
+clock::time_point time_after(std::chrono::duration<Rep, Period> d) noexcept {
+  return time_after(clock_duration(d));
 }
 
 }  // namespace magpie

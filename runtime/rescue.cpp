@@ -7,6 +7,10 @@
 /// stuck worker's submissions, interrupts its core so that the kernel posts the completions, reaps
 /// them into its own queue, fires its due timers, and takes its queued tasks.
 ///
+/// A watcher that finds work watches no more.  A second sleeper, its *deputy*, looks half as often
+/// whether the watcher is still there, and takes over if not: so nobody has to be woken each time
+/// that the watcher gets something to do.
+///
 /// All of this touches the stuck worker only through what thieves may touch: the reactor's rescue,
 /// the wheel under its lock, the queue's steal, the LIFO slot's exchange.
 #include <magpie/runtime/clock.hpp>
@@ -25,24 +29,37 @@ constexpr std::uint64_t deep_idle_after_ns = 100'000'000;
 
 }  // namespace
 
-/// When this worker, about to park, has to look after the others; `reactor::forever` if it is not
-/// the watcher or there is nothing to watch.
-std::uint64_t worker::watch_deadline(std::uint64_t now_ns) noexcept {
-  if (!shared_ || !home->settings().rescue) return reactor::forever;
+/// Makes a role this worker's own if it is free.
+bool worker::hold(atomic<int>& role) noexcept {
   const int self = static_cast<int>(index);
   int nobody = -1;
-  if (home->watcher.load(order::relaxed) != self &&
-      !home->watcher.compare_exchange_strong(nobody, self, order::relaxed))
-    return reactor::forever;
+  return role.load(order::relaxed) == self ||
+         role.compare_exchange_strong(nobody, self, order::relaxed);
+}
+
+/// Lays a role down, if it is this worker's.
+void worker::release(atomic<int>& role) noexcept {
+  int self = static_cast<int>(index);
+  role.compare_exchange_strong(self, -1, order::relaxed);
+}
+
+/// When this worker, about to park, has to look after the others; `reactor::forever` if it is
+/// neither the watcher nor its deputy, or if there is nothing to watch.
+std::uint64_t worker::watch_deadline(std::uint64_t now_ns) noexcept {
+  if (!shared_ || !home->settings().rescue) return reactor::forever;
+  const bool watcher = hold(home->watcher);
+  if (watcher) release(home->deputy);
+  if (!watcher && !hold(home->deputy)) return reactor::forever;
   const auto interval = static_cast<std::uint64_t>(home->settings().watch_interval.count());
-  if (watch_every_ns_ == 0) {  // newly the watcher
+  if (!std::exchange(watching_, true)) {
     watch_every_ns_ = interval;
     last_moved_ns_ = now_ns;
   }
   const std::uint64_t still = now_ns - last_moved_ns_;
   if (still >= deep_idle_after_ns && home->sleepers().parked() + 1 >= home->size()) {
-    home->watcher.store(-1, order::relaxed);
-    watch_every_ns_ = 0;
+    release(home->watcher);
+    release(home->deputy);
+    watching_ = false;
     return reactor::forever;
   }
   if (still < busy_for_ns) {
@@ -50,21 +67,40 @@ std::uint64_t worker::watch_deadline(std::uint64_t now_ns) noexcept {
   } else {
     watch_every_ns_ = std::min(watch_every_ns_ * 2, std::max(watch_slowest_ns, interval));
   }
-  return now_ns + watch_every_ns_;
+  return now_ns + (watcher ? watch_every_ns_ : 2 * watch_every_ns_);
 }
 
-/// After parking: the watcher looks; a worker that comes out of deep idle makes somebody watch.
+/// This worker has found work and may get stuck in it: it watches no more.  Its deputy sees that in
+/// time; if there is neither, a sleeper is woken to take over.
+void worker::stop_watching() noexcept {
+  watching_ = false;
+  release(home->watcher);
+  release(home->deputy);
+  wake_a_watcher();
+}
+
+void worker::wake_a_watcher() noexcept {
+  if (home->watcher.load(order::relaxed) != -1 || home->deputy.load(order::relaxed) != -1) return;
+  if (const int peer = home->sleepers().pick_any(); peer >= 0)
+    home->at(static_cast<std::size_t>(peer)).wake();
+}
+
+/// After parking: the watcher looks; the deputy does if the watcher runs and so cannot; a worker
+/// that comes out of deep idle makes somebody watch.
 void worker::watch() noexcept {
   if (!shared_ || !home->settings().rescue) return;
-  const int self = static_cast<int>(index);
-  const int watcher = home->watcher.load(order::relaxed);
-  if (watcher == -1) {
-    if (const int peer = home->sleepers().pick_any(); peer >= 0)
-      home->at(static_cast<std::size_t>(peer)).wake();
+  if (!watching_) {
+    wake_a_watcher();
     return;
   }
-  if (watcher != self) return;
   const std::uint64_t began = clock::detail_now_ns();
+  const int self = static_cast<int>(index);
+  int chief = home->watcher.load(order::relaxed);
+  bool mine = chief == self;
+  if (!mine && (chief < 0 || !home->at(static_cast<std::size_t>(chief)).parked())) {
+    mine = home->watcher.compare_exchange_strong(chief, self, order::relaxed);
+    if (mine) release(home->deputy);
+  }
   worker_counters::add(counters_.watches);
   bool moved = false;
   for (std::size_t i = 0; i < home->size(); ++i) {
@@ -73,15 +109,10 @@ void worker::watch() noexcept {
     const std::uint64_t beat = other.counters_.polls.load(order::relaxed);
     const bool stands_still = std::exchange(seen_[i], beat) == beat;
     if (!stands_still) moved = true;
-    if (stands_still && !other.parked()) rescue(other);
+    if (mine && stands_still && !other.parked()) rescue(other);
   }
   if (moved) last_moved_ns_ = began;
   worker_counters::add(counters_.watch_ns, clock::detail_now_ns() - began);
-  if (lifo_.load(order::relaxed) != nullptr || !queue_.empty() || !forks_.empty()) {
-    // It has work now and cannot watch; another sleeper does.
-    home->watcher.store(-1, order::relaxed);
-    watch_every_ns_ = 0;
-  }
 }
 
 /// Takes over what a stuck worker cannot get to; true if there was anything.

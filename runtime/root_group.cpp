@@ -42,8 +42,7 @@ stop_scope& root_group::parent_scope() noexcept {
 void root_group::count_spawn() noexcept {
   detail::context* const here = detail::current_context;
   if (here != nullptr && here->home == owner_) {
-    // Release, as the end's: what is counted happened before the count is seen.
-    here->spawned.store(here->spawned.load(order::relaxed) + 1, order::release);
+    here->count_spawn();
   } else {
     foreign_spawned_.fetch_add(1, order::release);
   }
@@ -53,7 +52,7 @@ void root_group::count_end() noexcept {
   detail::context* const here = detail::current_context;
   MAGPIE_ASSERT(here != nullptr && here->home == owner_);  // tasks end on their workers
   // Release with live()'s acquire: who sees the task ended sees its frame destroyed.
-  here->ended.store(here->ended.load(order::relaxed) + 1, order::release);
+  here->count_end();
 }
 
 std::uint64_t root_group::live() const noexcept {

@@ -77,6 +77,8 @@ class scheduler {
 
   /// The index of the worker that watches for stuck ones, or -1.
   atomic<int> watcher{-1};
+  /// The index of the one that takes over when the watcher has got work, or -1.
+  atomic<int> deputy{-1};
 
  private:
   explicit scheduler(const options& resolved) noexcept : settings_(resolved) {}

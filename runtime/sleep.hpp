@@ -35,7 +35,7 @@ class sleep_operation : public operation {
     context& here = this_context();
     timer_wheel& wheel = *here.timers;
     timer_.wheel = &wheel;
-    timer_.deadline_ns = static_cast<std::uint64_t>(until_.time_since_epoch().count());
+    timer_.deadline_ns = to_wheel_ns(until_);
     {
       lock_scope guard(wheel);
       if (begin()) {

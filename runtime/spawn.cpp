@@ -26,12 +26,6 @@ void post_fork(scheduler& on, runnable& task) noexcept {
   }
 }
 
-spawned_base::spawned_base(launch_function launcher, scheduler& home, stop_scope& parent,
-                           std::source_location where) noexcept
-    : runnable(&begin), launch(launcher), root(home), scope(&parent, root) {
-  root.spawned = where;
-}
-
 std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exception,
                                              bool& mine) noexcept {
   error = with;

@@ -41,8 +41,11 @@ class join_operation;
 struct spawned_base : runnable {
   using launch_function = std::coroutine_handle<> (*)(spawned_base&) noexcept;
 
-  spawned_base(launch_function launch, scheduler& home, stop_scope& parent,
-               std::source_location where) noexcept;
+  spawned_base(launch_function launches, scheduler& home, stop_scope& parent,
+               std::source_location where) noexcept
+      : runnable(&begin), launch(launches), root(home), scope(&parent, root) {
+    root.spawned = where;
+  }
 
   static constexpr std::uintptr_t running = 0;
   static constexpr std::uintptr_t done = 1;
@@ -120,6 +123,18 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where) 
   auto* state = ::new (memory) spawned<T>(std::move(t), on, spawn_parent(on), where);
   count_spawn(on);
   post_fork(on, *state);
+  return join_handle<T>(state);
+}
+
+/// The same on the calling worker's runtime: the hot path.
+template <class T>
+join_handle<T> spawn_here(task<T>&& t, std::source_location where) noexcept {
+  context& here = this_context();
+  void* memory = t ? frame_allocate(sizeof(spawned<T>)) : nullptr;
+  if (memory == nullptr) return join_handle<T>(nullptr);
+  auto* state = ::new (memory) spawned<T>(std::move(t), *here.home, *here.spawn_scope, where);
+  here.count_spawn();
+  here.post_fork(*state);
   return join_handle<T>(state);
 }
 
@@ -248,6 +263,8 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
 
  private:
   template <class U>
+  friend join_handle<U> detail::spawn_here(task<U>&&, std::source_location) noexcept;
+  template <class U>
   friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location) noexcept;
   explicit join_handle(detail::spawned<T>* state) noexcept : state_(state) {}
 
@@ -260,7 +277,7 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
 template <class T>
 join_handle<T> spawn(task<T> t,
                      std::source_location where = std::source_location::current()) noexcept {
-  return detail::spawn_on(detail::current_scheduler(), std::move(t), where);
+  return detail::spawn_here(std::move(t), where);
 }
 
 /// Starts `function(args…)`, keeping the callable and the arguments alive as long as the task.
@@ -268,8 +285,7 @@ template <class F, class... Args>
   requires std::invocable<F&, Args...>
 auto spawn(F function, Args... args) noexcept {
   using T = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
-  return detail::spawn_on(
-      detail::current_scheduler(),
+  return detail::spawn_here(
       detail::call_and_keep<T, F, Args...>(std::move(function), std::move(args)...),
       std::source_location::current());
 }

@@ -66,10 +66,15 @@ class stop_scope {
   task_root& root() const noexcept { return *root_; }
   stop_scope* parent() const noexcept { return parent_; }
 
-  /// True once this scope or one above it was stopped.  Links the scope.
-  bool stop_requested() noexcept {
-    if (!linked_ && parent_ != nullptr) [[unlikely]] link();
-    return (word_.load(order::acquire) & stopped_bit) != 0;
+  /// True once this scope or one above it was stopped.  An unlinked scope looks upwards, as far as
+  /// the first linked one, which the walk has marked if need be: no lock, and no linking for a task
+  /// that never waits.
+  bool stop_requested() const noexcept {
+    for (const stop_scope* scope = this;; scope = scope->parent_) {
+      // Acquire pairs with (B): what the stopper did before is visible.
+      if ((scope->word_.load(order::acquire) & stopped_bit) != 0) return true;
+      if (scope->linked_ || scope->parent_ == nullptr) return false;
+    }
   }
 
   /// Makes `op` the current operation; false when the scope is stopped, and then `op` must not

@@ -31,14 +31,21 @@ class timeout_operation : runnable {
  public:
   using value_type = typename A::value_type;
 
+  /// `until` is a time point's distance from the clock's start or, with `relative`, a duration that
+  /// begins at the start: what completes inline never looks at the clock.
   template <class Inner>
-  timeout_operation(Inner&& inner, clock::time_point until) noexcept
-      : runnable(&timer_fired), inner_(std::forward<Inner>(inner)), timer_(*this), until_(until) {}
+  timeout_operation(Inner&& inner, clock::duration until, bool relative) noexcept
+      : runnable(&timer_fired),
+        inner_(std::forward<Inner>(inner)),
+        timer_(*this),
+        until_(until),
+        relative_(relative) {}
   timeout_operation(timeout_operation&& other) noexcept
       : runnable(&timer_fired),
         inner_(std::move(other.inner_)),
         timer_(*this),
-        until_(other.until_) {}
+        until_(other.until_),
+        relative_(other.relative_) {}
 
   bool try_complete(stop_scope& scope) { return inner_.try_complete(scope); }
   std::error_code failed() const noexcept { return inner_.failed(); }
@@ -46,8 +53,8 @@ class timeout_operation : runnable {
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;
     scope_.emplace(&scope, scope.root());
-    timer_.arm(*this_context().timers,
-               static_cast<std::uint64_t>(until_.time_since_epoch().count()));
+    const clock::time_point at = relative_ ? time_after(until_) : clock::time_point(until_);
+    timer_.arm(*this_context().timers, to_wheel_ns(at));
     return inner_.start({this, &arrived}, *scope_);
   }
 
@@ -88,7 +95,8 @@ class timeout_operation : runnable {
   A inner_;
   continuation to_;
   timer timer_;
-  clock::time_point until_;
+  clock::duration until_;
+  bool relative_;
   std::optional<stop_scope> scope_;
   std::error_code error_;
   atomic<meeting> meeting_{meeting::none};
@@ -102,15 +110,18 @@ class timeout_operation : runnable {
 template <class A>
 auto timeout_at(clock::time_point until, A&& a) noexcept {
   static_assert(!std::is_lvalue_reference_v<A>, "move the task or operation in");
-  return detail::timeout_operation<detail::operation_for<A>>(std::forward<A>(a), until);
+  return detail::timeout_operation<detail::operation_for<A>>(std::forward<A>(a),
+                                                             until.time_since_epoch(), false);
 }
 
-/// The same, counted from the call.  Durations beyond the clock's range never pass.
+/// The same, counted from the moment that `a` is started.  Durations beyond the clock's range never pass.
 /// Errors: deadline, and those of `a`.  Stop: passed on to `a`.
 /// Cost: nothing when `a` completes inline; else one timer and one stop scope, in the frame.
 template <class Rep, class Period, class A>
 auto timeout(std::chrono::duration<Rep, Period> d, A&& a) noexcept {
-  return timeout_at(time_after(d), std::forward<A>(a));
+  static_assert(!std::is_lvalue_reference_v<A>, "move the task or operation in");
+  return detail::timeout_operation<detail::operation_for<A>>(std::forward<A>(a),
+                                                             clock_duration(d), true);
 }
 
 }  // namespace magpie

@@ -187,7 +187,7 @@ class timer_wheel {
     next_ = tick;
     next_list_ = list;
     // Relaxed: publishes nothing but itself, and is written under the lock alone.
-    next_ns_.store(tick < no_deadline / tick_ns ? tick * tick_ns : no_deadline, order::relaxed);
+    next_ns_.store(tick <= no_deadline / tick_ns ? tick * tick_ns : no_deadline, order::relaxed);
   }
   void add_to_size(std::size_t change) noexcept {
     // Not a read-modify-write: written under the lock alone.

@@ -117,6 +117,7 @@ void worker::round() noexcept {
   }
   if (work == nullptr) work = find_elsewhere();
   if (work != nullptr) {
+    if (watching_) stop_watching();
     execute(*work);
   } else {
     park();

@@ -111,6 +111,10 @@ class alignas(cache_line_size) worker final : public detail::context {
   // rescue.cpp
   void watch() noexcept;
   std::uint64_t watch_deadline(std::uint64_t now_ns) noexcept;
+  bool hold(atomic<int>& role) noexcept;
+  void release(atomic<int>& role) noexcept;
+  void stop_watching() noexcept;
+  void wake_a_watcher() noexcept;
   bool rescue(worker& stuck) noexcept;
   void sweep_neighbour() noexcept;
 
@@ -118,6 +122,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   unsigned tick_ = 0;
   unsigned lifo_streak_ = 0;
   bool searching_ = false;
+  bool watching_ = false;  ///< Has been the watcher or its deputy since it parked last.
   bool shared_;
   random_source rng_;
   // The watcher's memory: heartbeats as last seen, and when one last moved.

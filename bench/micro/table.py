@@ -34,6 +34,7 @@ UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 REPETITIONS_MAX = {"wake": 3, "parked_task": 1, "timer": 5}  # freed memory would serve a second
 MIN_TIME = "0.05"
 OTHERS_MAX = 0.1  # of a core
+SECONDS_MAX = 300
 
 # One worker on one core does the same every time; two race.
 TOLERANCE = {"1w": {"relative": 0.02, "absolute": 0.001},
@@ -57,10 +58,13 @@ def run_program(build, unit, repetitions):
     program = build / "bench" / "micro" / f"micro_{unit}"
     count = min(repetitions, REPETITIONS_MAX.get(unit, repetitions))
     begin, busy, own = time.monotonic(), busy_seconds(), own_seconds()
-    done = subprocess.run(
-        [program, f"--benchmark_min_time={MIN_TIME}", f"--benchmark_repetitions={count}",
-         "--benchmark_enable_random_interleaving=true", "--benchmark_format=json"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    command = [program, f"--benchmark_min_time={MIN_TIME}", f"--benchmark_repetitions={count}",
+               "--benchmark_enable_random_interleaving=true", "--benchmark_format=json"]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              timeout=SECONDS_MAX, check=False)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"{program.name}: still running after {SECONDS_MAX} seconds")
     if done.returncode != 0:
         sys.exit(f"{program.name}: exit status {done.returncode}")
     wall = time.monotonic() - begin

@@ -1,0 +1,246 @@
+/// `runtime`: blocking threads, several runtimes, flavours, fairness, options, and orderly ends.
+#include <magpie/runtime/runtime.hpp>
+
+#include <magpie/runtime/fail.hpp>
+#include <magpie/runtime/run_blocking.hpp>
+#include <magpie/runtime/sleep.hpp>
+#include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/task_group.hpp>
+#include <magpie/tests/runtime/cell.hpp>
+
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace magpie::tests {
+namespace {
+
+task<int> adds(int a, int b) {
+  co_await yield();
+  co_return a + b;
+}
+
+task<int> sleeps_and_adds(int a, int b) {
+  co_await sleep_for(200us);
+  auto handle = spawn(adds(a, b));
+  const auto sum = co_await handle.join();
+  co_return sum.value();
+}
+
+TEST(runtime, concurrent_block_on_from_several_threads) {
+  MAGPIE_NEED_KERNEL();
+  runtime on(cell_options());
+  atomic<int> right{0};
+  std::vector<std::thread> threads;
+  for (int k = 0; k < 4; ++k)
+    threads.emplace_back([&, k] {
+      for (int i = 0; i < 100; ++i) {
+        const auto sum = on.block_on(sleeps_and_adds(i, k));
+        if (sum && *sum == i + k) right.fetch_add(1, order::relaxed);
+      }
+    });
+  for (std::thread& one : threads) one.join();
+  EXPECT_EQ(right.load(order::relaxed), 400);
+}
+
+TEST(runtime, concurrent_two_in_one_process_and_one_dies) {
+  MAGPIE_NEED_CELL();
+  runtime stays(cell_options());
+  for (int i = 0; i < 20; ++i) {
+    runtime dies(cell_options());
+    EXPECT_EQ(dies.block_on(sleeps_and_adds(i, 1)).value(), i + 1);
+    EXPECT_EQ(stays.block_on(sleeps_and_adds(i, 2)).value(), i + 2);
+  }
+  EXPECT_EQ(stays.block_on(sleeps_and_adds(1, 2)).value(), 3);
+}
+
+TEST(runtime, current_thread_flavour_runs_everything_on_the_caller) {
+  MAGPIE_NEED_KERNEL();
+  options alone = cell_options();
+  alone.flavour = flavour::current_thread;
+  runtime on(alone);
+  EXPECT_EQ(on.workers(), 1U);
+  EXPECT_EQ(on.block_on(sleeps_and_adds(2, 3)).value(), 5);
+  const auto self = std::this_thread::get_id();
+  bool same = false;
+  auto looks = [&]() -> task<> {
+    co_await sleep_for(10us);
+    same = std::this_thread::get_id() == self;
+  };
+  auto handle = on.spawn(looks());
+  EXPECT_FALSE(handle.done());
+  EXPECT_EQ(on.block_on(sleeps_and_adds(2, 4)).value(), 6);
+  EXPECT_TRUE(same);
+  EXPECT_TRUE(on.shutdown(10s));
+}
+
+TEST(runtime, moves_and_is_shut_down_twice) {
+  runtime first(simulation());
+  runtime second(std::move(first));
+  EXPECT_EQ(second.block_on(adds(1, 1)).value(), 2);
+  EXPECT_TRUE(second.shutdown(1s));
+  EXPECT_TRUE(second.shutdown(1s));
+}
+
+TEST(runtime, counts_what_it_does) {
+  MAGPIE_NEED_CELL();
+  runtime on(cell_options());
+  const auto here = on.block_on(sleeps_and_adds(1, 2));
+  EXPECT_TRUE(here);
+  const runtime_metrics counted = on.metrics();
+  EXPECT_EQ(counted.workers, matrix_workers());
+  EXPECT_EQ(counted.live_tasks, 0U);
+  EXPECT_GE(counted.spawned, 1U);
+  EXPECT_GE(counted.polls, 3U);
+  EXPECT_EQ(counted.timers, 0U);
+  EXPECT_EQ(counted.waits_in_flight, 0U);
+}
+
+// ---- fairness ------------------------------------------------------------------------------------
+
+/// Spawns itself anew and ends: on one worker the newest task always comes next.
+task<> bounces(atomic<bool>& leave) {
+  if (!leave.load(order::relaxed)) spawn(bounces(leave)).detach();
+  co_return;
+}
+
+task<> rallies(atomic<bool>& leave) {
+  while (!leave.load(order::relaxed)) co_await yield();
+}
+
+task<int> yields_a_few_times(atomic<bool>& leave) {
+  for (int i = 0; i < 5; ++i) co_await yield();
+  co_await sleep_for(100us);
+  leave.store(true, order::relaxed);
+  co_return 5;
+}
+
+task<int> runs_beside_bouncers(int bouncers, int rallying) {
+  atomic<bool> leave{false};
+  const int value = co_await with_task_group([&](task_group& group) -> task<int> {
+    for (int i = 0; i < bouncers; ++i) spawn(bounces(leave)).detach();
+    for (int i = 0; i < rallying; ++i) group.spawn(rallies(leave));
+    auto handle = spawn(yields_a_few_times(leave));
+    const auto ended = co_await handle.join();
+    co_return ended.value();
+  });
+  co_await sleep_for(1ms);  // the last bouncers still look at `leave`
+  co_return value;
+}
+
+TEST(runtime, concurrent_tasks_that_breed_do_not_starve_others) {
+  MAGPIE_NEED_CELL();
+  EXPECT_EQ(run_in_cell(runs_beside_bouncers(1, 0)).value(), 5);
+  EXPECT_EQ(run_in_cell(runs_beside_bouncers(8, 0)).value(), 5);
+}
+
+TEST(runtime, concurrent_a_hundred_rallies_do_not_starve_others) {
+  MAGPIE_NEED_CELL();
+  EXPECT_EQ(run_in_cell(runs_beside_bouncers(0, 100)).value(), 5);
+  EXPECT_EQ(run_in_cell(runs_beside_bouncers(4, 100)).value(), 5);
+}
+
+task<int> spins_on_ready_operations(atomic<bool>& leave) {
+  int turns = 0;
+  while (!leave.load(order::relaxed)) {
+    co_await sleep_until(clock::time_point());  // long past: completes inline
+    ++turns;
+  }
+  co_return turns;
+}
+
+task<> sets(atomic<bool>& leave) {
+  leave.store(true, order::relaxed);
+  co_return;
+}
+
+task<bool> spins_beside(atomic<bool>& leave) {
+  auto other = spawn(sets(leave));
+  const int turns = co_await spins_on_ready_operations(leave);
+  co_await other.join();
+  co_return turns <= 4 * detail::task_budget;
+}
+
+TEST(runtime, a_budget_ends_a_row_of_inline_completions) {
+  options one = simulation();
+  one.workers = 1;
+  atomic<bool> leave{false};
+  EXPECT_TRUE(run_on(one, spins_beside(leave)).value());
+}
+
+/// Blocks its worker until its child has run: somebody else has to take the child.
+task<> blocks_for_its_child() {
+  atomic<bool> ran{false};
+  auto child = spawn(sets(ran));
+  while (!ran.load(order::acquire)) std::this_thread::yield();
+  co_await child.join();
+}
+
+TEST(runtime, concurrent_a_blocked_worker_strands_nobody) {
+  MAGPIE_NEED_KERNEL();
+  if (matrix_workers() < 2) GTEST_SKIP() << "needs two workers";
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(run_in_cell(blocks_for_its_child()));
+}
+
+// ---- options -------------------------------------------------------------------------------------
+
+/// Sets a variable of the environment for its lifetime.
+class with_environment {
+ public:
+  with_environment(const char* name, const char* value) : name_(name) {
+    ::setenv(name, value, 1);
+  }
+  ~with_environment() { ::unsetenv(name_); }
+  with_environment(const with_environment&) = delete;
+  with_environment& operator=(const with_environment&) = delete;
+
+ private:
+  const char* name_;
+};
+
+TEST(runtime, the_environment_overrides_defaults_and_code_overrides_both) {
+  const with_environment workers("MAGPIE_WORKERS", "3");
+  const with_environment reactor("MAGPIE_REACTOR", "epoll");
+  const auto from_environment = runtime::make();
+  ASSERT_TRUE(from_environment);
+  EXPECT_EQ(from_environment->workers(), 3U);
+  EXPECT_EQ(from_environment->reactor(), reactor_kind::epoll);
+  options in_code;
+  in_code.workers = 2;
+  in_code.reactor = reactor_kind::sim;
+  const auto from_code = runtime::make(in_code);
+  ASSERT_TRUE(from_code);
+  EXPECT_EQ(from_code->workers(), 2U);
+  EXPECT_EQ(from_code->reactor(), reactor_kind::sim);
+}
+
+TEST(runtime, nonsense_in_the_environment_is_a_clear_error) {
+  for (const char* text : {"", "0", "-1", "two", "2 ", "1.5", "100000", "99999999999999999999"}) {
+    const with_environment workers("MAGPIE_WORKERS", text);
+    testing::internal::CaptureStderr();
+    const auto made = runtime::make();
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(error_of(made), std::errc::invalid_argument) << text;
+    EXPECT_NE(said.find("MAGPIE_WORKERS"), std::string::npos) << said;
+  }
+  for (const char* text : {"", "sim", "kqueue", "epoll ", "URING"}) {
+    const with_environment reactor("MAGPIE_REACTOR", text);
+    testing::internal::CaptureStderr();
+    const auto made = runtime::make();
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(error_of(made), std::errc::invalid_argument) << text;
+    EXPECT_NE(said.find("MAGPIE_REACTOR"), std::string::npos) << said;
+  }
+}
+
+TEST(runtime, too_many_workers_are_refused) {
+  options many = simulation();
+  many.workers = options::workers_max + 1;
+  EXPECT_EQ(error_of(runtime::make(many)), std::errc::invalid_argument);
+}
+
+}  // namespace
+}  // namespace magpie::tests

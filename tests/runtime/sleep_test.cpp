@@ -1,0 +1,175 @@
+/// `sleep_for`, `sleep_until` and `yield`, in virtual time.
+#include <magpie/runtime/sleep.hpp>
+
+#include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/task_group.hpp>
+#include <magpie/tests/runtime/cell.hpp>
+
+#include <limits>
+#include <vector>
+
+namespace magpie::tests {
+namespace {
+
+task<> never_early() {
+  for (const auto pause : {1ns, 999ns, 1000ns, 1001ns, 999'999ns, 1'000'001ns, 63'999'001ns}) {
+    const auto before = clock::now();
+    co_await sleep_for(pause);
+    EXPECT_GE(clock::now() - before, pause);
+    EXPECT_LE(clock::now() - before, pause + 20us);
+  }
+  const auto at = clock::now() + 1ms + 1ns;
+  co_await sleep_until(at);
+  EXPECT_GE(clock::now(), at);
+}
+
+TEST(sleep, never_wakes_early) {
+  for (std::uint64_t seed = 1; seed < 20; ++seed)
+    EXPECT_TRUE(run_in_simulation(never_early(), seed));
+}
+
+task<> notes(std::chrono::microseconds pause, int number, std::vector<int>& order) {
+  co_await sleep_for(pause);
+  order.push_back(number);
+}
+
+task<> sleeps_in_order(std::vector<int>& order) {
+  co_await with_task_group([&](task_group& group) -> task<> {
+    group.spawn(notes(300us, 3, order));
+    group.spawn(notes(100us, 1, order));
+    group.spawn(notes(400us, 4, order));
+    group.spawn(notes(200us, 2, order));
+    co_return;
+  });
+}
+
+TEST(sleep, wakes_in_the_order_of_the_deadlines) {
+  for (std::uint64_t seed = 1; seed < 20; ++seed) {
+    std::vector<int> order;
+    EXPECT_TRUE(run_in_simulation(sleeps_in_order(order), seed));
+    EXPECT_EQ(order, (std::vector<int>{1, 2, 3, 4}));
+  }
+}
+
+task<> notes_at(clock::time_point at, int number, std::vector<int>& order) {
+  co_await sleep_until(at);
+  order.push_back(number);
+}
+
+task<> ties(std::vector<int>& order) {
+  const auto at = clock::now() + 1ms;
+  co_await with_task_group([&](task_group& group) -> task<> {
+    for (int i = 0; i < 5; ++i) {
+      group.spawn(notes_at(at, i, order));
+      co_await yield();
+    }
+  });
+}
+
+TEST(sleep, ties_all_wake) {
+  options one = simulation();
+  one.workers = 1;
+  std::vector<int> order;
+  EXPECT_TRUE(run_on(one, ties(order)));
+  EXPECT_EQ(order.size(), 5U);
+}
+
+task<> what_is_past() {
+  const auto before = clock::now();
+  co_await sleep_for(0s);
+  co_await sleep_for(-1s);
+  co_await sleep_for(std::chrono::hours::min());
+  co_await sleep_for(std::chrono::duration<double>(-std::numeric_limits<double>::infinity()));
+  co_await sleep_for(std::chrono::duration<double>(std::numeric_limits<double>::quiet_NaN()));
+  co_await sleep_until(clock::time_point::min());
+  co_await sleep_until(clock::time_point());
+  EXPECT_LT(clock::now() - before, 1ms);
+}
+
+TEST(sleep, zero_negative_and_past_complete_at_once) {
+  EXPECT_TRUE(run_in_simulation(what_is_past()));
+}
+
+template <class Duration>
+task<> sleeps(Duration pause) {
+  co_await sleep_for(pause);
+  ADD_FAILURE() << "the far future came";
+}
+
+task<> the_far_future() {
+  std::vector<join_handle<void>> handles;
+  handles.push_back(spawn(sleeps(clock::duration::max())));
+  handles.push_back(spawn(sleeps(clock::duration::max() - 1ms)));
+  handles.push_back(spawn(sleeps(std::chrono::hours::max())));
+  handles.push_back(spawn(sleeps(std::chrono::years::max())));
+  handles.push_back(spawn(sleeps(std::chrono::duration<std::uint64_t>::max())));
+  handles.push_back(spawn(sleeps(
+      std::chrono::duration<double>(std::numeric_limits<double>::infinity()))));
+  co_await sleep_for(1ns);  // beside them
+  co_await sleep_for(24h * 365 * 10);
+  for (auto& handle : handles) {
+    EXPECT_FALSE(handle.done());
+    handle.abort();
+    const auto ended = co_await handle.join();
+    EXPECT_EQ(error_of(ended), errc::aborted);
+  }
+}
+
+TEST(sleep, the_far_future_neither_overflows_nor_comes) {
+  EXPECT_TRUE(run_in_simulation(the_far_future()));
+}
+
+task<> many_sleepers(int count, std::uint64_t seed, atomic<int>& late) {
+  co_await with_task_group([&](task_group& group) -> task<> {
+    for (int i = 0; i < count; ++i) {
+      auto one = [](std::uint64_t wait, atomic<int>& missed) -> task<> {
+        const auto due = clock::now() + std::chrono::nanoseconds(wait);
+        co_await sleep_until(due);
+        if (clock::now() < due) missed.fetch_add(1, order::relaxed);
+      };
+      const std::uint64_t wait = (static_cast<std::uint64_t>(i) * 2654435761U + seed) % 100'000'000;
+      group.spawn(one(wait, late));
+    }
+    co_return;
+  });
+}
+
+TEST(sleep, ten_thousand_sleepers_and_none_too_early) {
+  atomic<int> early{0};
+  EXPECT_TRUE(run_in_simulation(many_sleepers(10'000, 7, early)));
+  EXPECT_EQ(early.load(order::relaxed), 0);
+}
+
+task<> notes_turns(int number, int turns, std::vector<int>& order) {
+  for (int i = 0; i < turns; ++i) {
+    order.push_back(number);
+    co_await yield();
+  }
+}
+
+task<> yields_in_turn(std::vector<int>& order) {
+  co_await with_task_group([&](task_group& group) -> task<> {
+    group.spawn(notes_turns(1, 20, order));
+    group.spawn(notes_turns(2, 20, order));
+    co_return;
+  });
+}
+
+TEST(yield, lets_everything_that_is_ready_run_first) {
+  options one = simulation();
+  one.workers = 1;
+  std::vector<int> order;
+  EXPECT_TRUE(run_on(one, yields_in_turn(order)));
+  ASSERT_EQ(order.size(), 40U);
+  int longest = 0;
+  int row = 0;
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    row = order[i] == order[i - 1] ? row + 1 : 0;
+    longest = std::max(longest, row);
+  }
+  EXPECT_LE(longest, 1);
+}
+
+}  // namespace
+}  // namespace magpie::tests
