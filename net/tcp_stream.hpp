@@ -194,7 +194,8 @@ class tcp_stream : public socket {
 
   /// Waits until a read will most likely not block, and consumes nothing.  May be mistaken: follow
   /// it by `try_read`, or by a `read`, which waits again.
-  /// Errors: stopped.  Threads: as a reader.  Cost: a wait; no buffer and no system call.
+  /// Errors: stopped, bad_file_descriptor.  Stop: the wait ends; nothing was consumed.
+  /// Threads: as a reader.  Cost: a wait; no buffer and no system call.
   detail::readable_operation readable() noexcept { return detail::readable_operation(*this); }
 
   /// Reads into the worker's hot buffer (64 KiB) and lends it out; an empty lease means that the

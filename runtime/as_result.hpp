@@ -60,6 +60,7 @@ class as_result_operation {
 
 /// Gives what `a` ends with as a `result<T>`; a user's exception is still rethrown.
 /// Errors: none of its own.  Stop: that of `a`; a stopped `a` gives `errc::stopped` as a value.
+/// Cost: nothing beyond that of `a`.
 template <class A>
 auto as_result(A&& a) noexcept {
   static_assert(!std::is_lvalue_reference_v<A>, "move the task or operation in");

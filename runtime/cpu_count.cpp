@@ -69,7 +69,7 @@ std::size_t quota_v1() noexcept {
     return 0;
   const long long limit = std::atoll(quota);
   const long long every = std::atoll(period);
-  return limit > 0 && every > 0 ? static_cast<std::size_t>((limit + every - 1) / every) : 0;
+  return limit > 0 && every > 0 ? static_cast<std::size_t>(limit / every + (limit % every != 0 ? 1 : 0)) : 0;
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ std::size_t parse_cpu_max(const char* text) noexcept {
   long long limit = 0;
   long long every = 0;
   if (std::sscanf(text, "%lld %lld", &limit, &every) != 2 || limit <= 0 || every <= 0) return 0;
-  return static_cast<std::size_t>((limit + every - 1) / every);
+  return static_cast<std::size_t>(limit / every + (limit % every != 0 ? 1 : 0));
 }
 
 }  // namespace detail

@@ -10,8 +10,8 @@
 ///   top == bottom + 1         for a moment: the owner reached for the last one and lost it
 ///
 /// Owner and thief meet at the last task only.  take: (A) stores the lowered bottom, then loads the
-/// top; steal: loads the top, then (B) the bottom; all four seq_cst, so one of the two sees the
-/// other, and the exchange of the top decides.  (C) push's release store of the bottom pairs with
+/// top; steal: loads the top, then (B) the bottom.  Both accesses of the bottom and take's load of the
+/// top are seq_cst, so one of the two sees the other, and the exchange of the top decides.  (C) push's release store of the bottom pairs with
 /// (B): the slot is filled.
 ///
 /// A thief reads its slot before its exchange succeeds: slots are atomics, and what was read is
@@ -39,8 +39,11 @@ class basic_fork_deque {
  public:
   static constexpr std::int64_t capacity = Capacity;
 
-  /// Without thieves (`shared` false) nothing needs more than a plain store.
-  explicit basic_fork_deque(bool shared) noexcept : shared_(shared) {}
+  /// Without thieves (`shared` false) nothing needs more than a plain store.  With `handshake` a
+  /// push takes part in the parking handshake (idle.hpp), as the local queue's does; without it
+  /// the watcher sees to it that no fork is left alone.
+  explicit basic_fork_deque(bool shared, bool handshake = false) noexcept
+      : shared_(shared), handshake_(handshake) {}
   basic_fork_deque(const basic_fork_deque&) = delete;
   basic_fork_deque& operator=(const basic_fork_deque&) = delete;
   ~basic_fork_deque() { MAGPIE_DEBUG_ASSERT(empty()); }
@@ -48,10 +51,13 @@ class basic_fork_deque {
   /// False when it is full.
   bool push(runnable& task) noexcept {
     const std::int64_t bottom = bottom_.load(order::relaxed);  // only the owner writes it
-    // Acquire with the thieves' exchange: they have done with the slots below the top.
+    // Acquire with the thieves' exchange: they have read the slots below the top.  (No model shows
+    // it missing: none lets a load see a store that comes later.)
     if (bottom - top_.load(order::acquire) >= Capacity) return false;
     slot(bottom).store(&task, order::relaxed);
-    bottom_.store(bottom + 1, order::release);  // (C)
+    // (C); with the handshake also the store half of it, whose load half is the producer's look at
+    // the idle word.
+    bottom_.store(bottom + 1, handshake_ ? order::seq_cst : order::release);
     return true;
   }
 
@@ -68,7 +74,7 @@ class basic_fork_deque {
 
   /// The oldest task, or null; also null when another thief was faster.
   runnable* steal() noexcept {
-    std::int64_t top = top_.load(order::seq_cst);             // before (B)
+    std::int64_t top = top_.load(order::acquire);              // before (B)
     const std::int64_t bottom = bottom_.load(order::seq_cst);  // (B)
     if (top >= bottom) return nullptr;
     runnable* task = slot(top).load(order::relaxed);
@@ -83,7 +89,10 @@ class basic_fork_deque {
     const std::int64_t count = bottom_.load(order::relaxed) - top_.load(order::relaxed);
     return count > 0 ? static_cast<std::size_t>(count) : 0;
   }
-  bool empty() const noexcept { return size() == 0; }
+  /// Certain in the sense of the handshake: the load half of it, on the parker's side.
+  bool empty() const noexcept {
+    return bottom_.load(order::seq_cst) <= top_.load(order::relaxed);
+  }
 
  private:
   atomic<runnable*>& slot(std::int64_t at) noexcept { return slots_[at & (Capacity - 1)]; }
@@ -101,8 +110,9 @@ class basic_fork_deque {
     bottom_.store(last, order::seq_cst);             // (A)
     std::int64_t top = top_.load(order::seq_cst);    // after (A)
     if (top < last) return task;
-    // The last one: the exchange decides between the owner and a thief.
-    const bool won = top == last && top_.compare_exchange_strong(top, top + 1, order::seq_cst,
+    // The last one: the exchange decides between the owner and a thief.  Relaxed: the owner wrote
+    // the slot itself, and hands nothing on.
+    const bool won = top == last && top_.compare_exchange_strong(top, top + 1, order::relaxed,
                                                                  order::relaxed);
     bottom_.store(last + 1, order::relaxed);
     return won ? task : nullptr;
@@ -111,6 +121,7 @@ class basic_fork_deque {
   alignas(cache_line_size) atomic<std::int64_t> top_{0};
   alignas(cache_line_size) atomic<std::int64_t> bottom_{0};
   const bool shared_;
+  const bool handshake_;
   alignas(cache_line_size) atomic<runnable*> slots_[Capacity];
 };
 

@@ -32,28 +32,48 @@ struct alignas(cache_line_size) depot_shelf {
 
 constinit depot_shelf depot[frame_classes];
 
-struct counters {
+/// What a thread's slow path needs to know.
+struct thread_state {
+  bool registered = false;     // the exit hook below will run
+  bool ended = false;          // it has run: nothing may be kept any more
+  std::uint32_t counted = 0;   // events in `counts` that have not been published
+  std::uint64_t fail_nth = 0;  // allocations until the one that fails; 0: not armed
+  frame_pool_counts counts;
+};
+constinit thread_local thread_state state;
+
+/// The counts of all threads together.
+struct published_counts {
   atomic<std::uint64_t> mallocs{0};
   atomic<std::uint64_t> frees{0};
   atomic<std::uint64_t> depot_puts{0};
   atomic<std::uint64_t> depot_gets{0};
 };
-constinit counters counts;
+constinit published_counts published;
 
-void count(atomic<std::uint64_t>& counter) noexcept {
-  counter.fetch_add(1, order::relaxed);  // a statistic: publishes nothing
+void publish_counts() noexcept {
+  // Relaxed: statistics, which publish nothing but themselves.
+  published.mallocs.fetch_add(state.counts.mallocs, order::relaxed);
+  published.frees.fetch_add(state.counts.frees, order::relaxed);
+  published.depot_puts.fetch_add(state.counts.depot_puts, order::relaxed);
+  published.depot_gets.fetch_add(state.counts.depot_gets, order::relaxed);
+  state.counts = {};
+  state.counted = 0;
 }
 
-/// What a thread's slow path needs to know.
-struct thread_state {
-  bool registered;         // the exit hook below will run
-  bool ended;              // it has run: nothing may be kept any more
-  std::uint64_t fail_nth;  // allocations until the one that fails; 0: not armed
-};
-__thread thread_state state;
+void register_thread() noexcept;
+
+void count(std::uint64_t frame_pool_counts::*which) noexcept {
+  constexpr std::uint32_t publish_each = 64;  // or large frames would contend for one line
+  register_thread();
+  ++(state.counts.*which);
+  if (++state.counted == publish_each || state.ended) {
+    publish_counts();
+  }
+}
 
 void free_block(void* memory) noexcept {
-  count(counts.frees);
+  count(&frame_pool_counts::frees);
   std::free(memory);
 }
 
@@ -79,7 +99,7 @@ void put_chain(std::size_t frame_class, free_frame* chain, std::uint32_t size) n
     }
   }
   if (chain == nullptr) {
-    count(counts.depot_puts);
+    count(&frame_pool_counts::depot_puts);
   } else {
     free_chain(chain);
   }
@@ -111,20 +131,25 @@ struct exit_hook {
   ~exit_hook() {
     flush_thread();
     state.ended = true;
+    publish_counts();
   }
   void touch() noexcept {}  // makes the thread construct it, and so destroy it at its end
 };
 thread_local exit_hook hook;
+
+void register_thread() noexcept {
+  if (!state.registered) {
+    state.registered = true;
+    hook.touch();
+  }
+}
 
 /// Whether blocks may be kept in the calling thread's lists.
 bool may_keep() noexcept {
   if (bypass || state.ended || state.fail_nth != 0) {
     return false;
   }
-  if (!state.registered) {
-    state.registered = true;
-    hook.touch();
-  }
+  register_thread();
   return true;
 }
 
@@ -142,7 +167,7 @@ void* frame_allocate_slowly(std::size_t size) noexcept {
     frame_class_list& list = frame_cache_of_thread.lists[frame_class];
     free_frame* chain = take_chain(frame_class);
     if (chain != nullptr) {
-      count(counts.depot_gets);
+      count(&frame_pool_counts::depot_gets);
       list.first = chain->next;
       list.room = bound_of(frame_class) - (chain->chain_size - 1);
       return chain;
@@ -152,7 +177,7 @@ void* frame_allocate_slowly(std::size_t size) noexcept {
   // Whole classes, even when the pool is off: a block may come back when it is on again.
   void* memory = std::malloc(pooled && !bypass ? frame_class_of(size) * frame_class_bytes : size);
   if (memory != nullptr) {
-    count(counts.mallocs);
+    count(&frame_pool_counts::mallocs);
   }
   return memory;
 }
@@ -191,10 +216,11 @@ void frame_free_slowly(void* memory, std::size_t size) noexcept {
 }  // namespace detail
 
 frame_pool_counts frame_pool_stats() noexcept {
-  using detail::counts;
+  detail::publish_counts();
+  const auto& all = detail::published;
   // Relaxed: statistics, each by itself.
-  return {counts.mallocs.load(order::relaxed), counts.frees.load(order::relaxed),
-          counts.depot_puts.load(order::relaxed), counts.depot_gets.load(order::relaxed)};
+  return {all.mallocs.load(order::relaxed), all.frees.load(order::relaxed),
+          all.depot_puts.load(order::relaxed), all.depot_gets.load(order::relaxed)};
 }
 
 void frame_pool_trim() noexcept {

@@ -1,10 +1,10 @@
 /// Memory for coroutine frames and small objects of the runtime, recycled per thread.
 ///
 /// Idea: every thread keeps free lists by size class (multiples of 64 bytes up to 2048); larger
-/// blocks go to malloc.  A list is bounded: when it is full, half of it goes as one chain to a depot
-/// for all threads, and an empty list takes a chain from there before it asks malloc.  So frames
-/// that are always made on one thread and destroyed on another still come round, at the price of
-/// one lock for many frames.
+/// blocks go to malloc.  A list is bounded: when it is full, half of it goes as one chain to a
+/// depot for all threads, and an empty list takes a chain from there before it asks malloc.  So
+/// frames that are always made on one thread and destroyed on another still come round, at the
+/// price of one lock for many frames.
 ///
 /// Invariants: for each class, blocks in the list + room = the class's bound, or both are 0 (the
 /// thread has not used the class yet, or is ending: then every call takes the slow path); the depot
@@ -32,7 +32,8 @@
 
 namespace magpie {
 
-/// Counts since the program started, summed over all threads; the fast path counts nothing.
+/// Counts since the program started, summed over all threads, but for the last few events of
+/// threads that still run (the caller's own are complete).  The fast path counts nothing.
 struct frame_pool_counts {
   std::uint64_t mallocs = 0;     ///< blocks taken from malloc
   std::uint64_t frees = 0;       ///< blocks given back to free

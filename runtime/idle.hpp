@@ -9,7 +9,7 @@
 /// States of a worker and the transitions (s = searching, p = parked, in the word):
 ///
 ///   running    --begin_search-->          searching   s+1          refused if half search already
-///   searching  --end_search-->            running     s-1          it found work; true: s is 0 now:
+///   searching  --end_search-->            running     s-1          it found work; true: s is 0:
 ///                                                                  wake another if should_wake
 ///   searching  --park(i, true)-->         parked      s-1, p+1     true: s is now 0, look again
 ///   running    --park(i, false)-->        parked      p+1          true: s is 0, look again
@@ -23,11 +23,11 @@
 /// was refused the search could otherwise fall asleep between a producer's look (nobody parked yet)
 /// and the leaving of the last searcher (nobody to wake yet).
 ///
-/// Why no wake-up is lost.  Producer: (A) publishes by a seq_cst write of the queue's word, then (B)
-/// loads this word, seq_cst.  Parker: (C) changes this word by a seq_cst read-modify-write, then (D)
-/// loads the queues, seq_cst.  If (B) comes after (C) the producer sees the sleeper; else (D) comes
-/// after (A) and the parker sees the task.  If (B) saw a searcher, that searcher leaves later, and
-/// then it wakes another or looks again.
+/// Why no wake-up is lost.  Producer: (A) publishes by a seq_cst write of the queue's word, then
+/// (B) loads this word, seq_cst.  Parker: (C) changes this word by a seq_cst read-modify-write,
+/// then (D) loads the queues, seq_cst.  If (B) comes after (C) the producer sees the sleeper; else
+/// (D) comes after (A) and the parker sees the task.  If (B) saw a searcher, that searcher leaves
+/// later, and then it wakes another or looks again.
 ///
 /// Invariants: the list holds exactly the parked workers; p is its length, under the lock;
 /// s + p <= workers.

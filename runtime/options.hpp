@@ -43,8 +43,6 @@ struct options {
   bool rescue = true;
   /// How often the watcher looks while the runtime is busy.
   std::chrono::nanoseconds watch_interval = std::chrono::microseconds(100);
-  /// How long an idle worker spins for work before it parks; 0: never.
-  std::chrono::nanoseconds spin = std::chrono::microseconds(0);
 
   /// Threads that run blocking calls, and how many calls may wait for one.
   std::size_t blocking_threads_max = 64;

@@ -104,8 +104,8 @@ class runtime {
   /// Shuts down with the options' drain deadline.
   ~runtime();
 
-  /// Runs `t` to its end and gives its outcome; a user's exception is rethrown.  Several threads
-  /// may do so at once.  Asserts when called on a worker.
+  /// Runs `t` to its end and gives its outcome; a user's exception is rethrown.
+  /// Errors: those of `t`.  Threads: any but workers (asserted), several at once.
   template <class T>
   result<T> block_on(task<T> t,
                      std::source_location where = std::source_location::current()) {

@@ -30,6 +30,8 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
                                              bool& mine) noexcept {
   error = with;
   if (with && aborted.load(order::relaxed) && with == errc::stopped) error = errc::aborted;
+  failure_unseen = (exception || (error && error != errc::stopped && error != errc::aborted)) &&
+                   root.home->settings().log;
   scope.close();
   context& here = this_context();
   root_group& group = *root.home->roots;
@@ -40,21 +42,21 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
     group.count_end();
     return deliver(waiting->continuation());
   }
-  scheduler& home = *root.home;
   // (J1) acq_rel with (J2), (J3), (J4).  From here on the state is the handle's, if there is one.
   const std::uintptr_t before = word.exchange(done, order::acq_rel);
   mine = before == dropped;
-  if (mine && (exception || (error && error != errc::stopped && error != errc::aborted)) &&
-      home.settings().log)
-    std::fprintf(stderr, "magpie: a detached task (spawned at %s:%u) failed: %s\n%s",
-                 root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
-                 exception ? "exception" : error.message().c_str(),
-                 format_trace(root.trace).c_str());
+  if (mine && failure_unseen) log_failure();
   if (before != running && before != dropped && before != refused)
     // It may be a task of another runtime; it is alive until it is posted.
     reinterpret_cast<join_base*>(before)->scope().root().post(*reinterpret_cast<join_base*>(before));
   if (!mine) group.count_end();  // else the caller does, after the state is gone
   return std::noop_coroutine();
+}
+
+void spawned_base::log_failure() noexcept {
+  std::fprintf(stderr, "magpie: a detached task (spawned at %s:%u) failed: %s\n%s",
+               root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
+               error ? error.message().c_str() : "exception", format_trace(root.trace).c_str());
 }
 
 // ---- join --------------------------------------------------------------------------------------

@@ -69,7 +69,11 @@ struct spawned_base : runnable {
   launch_function launch;
   task_root root;
   stop_scope scope;
+  /// Prints where the task was spawned, how it failed and the trace.
+  void log_failure() noexcept;
+
   std::error_code error;
+  bool failure_unseen = false;  ///< It failed, and no join has handed that out; before the word.
   atomic<bool> aborted{false};
   atomic<std::uintptr_t> word{running};
 };
@@ -206,6 +210,7 @@ class join_operation final : public join_base {
   result<value_type> take() {
     if (state_ == nullptr)
       return value_type(std::unexpected(std::make_error_code(std::errc::not_enough_memory)));
+    state_->failure_unseen = false;
     if (state_->error) return value_type(std::unexpected(state_->error));
     return value_type(state_->body.take());
   }
@@ -233,9 +238,10 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   }
   ~join_handle() { detach(); }
 
-  /// Waits for the end of the task: its outcome as a `result<T>`.  Errors of the await: stopped
-  /// (the joiner's own stop; the handle stays usable).  The outcome is handed out once.
-  /// An exception that ended the task is rethrown.  Threads: one joiner at a time.
+  /// Waits for the end of the task and gives its outcome as a `result<T>`, once; an exception that
+  /// ended the task is rethrown.
+  /// Errors: stopped, the joiner's own.  Stop: the task goes on and the handle stays usable.
+  /// Threads: one joiner at a time.  Cost: no allocation; a wait if the task has not ended.
   detail::join_operation<T> join() & noexcept { return detail::join_operation<T>(state_); }
 
   /// Stops the task; its join then gives `errc::aborted` unless it ends otherwise.  Any thread.
@@ -256,8 +262,10 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
     // it is done the word does not change any more, and a look is enough.
     if (state_->word.load(order::acquire) == detail::spawned_base::done ||
         state_->word.exchange(detail::spawned_base::dropped, order::acq_rel) ==
-            detail::spawned_base::done)
+            detail::spawned_base::done) {
+      if (state_->failure_unseen) state_->log_failure();
       detail::spawned<T>::free(state_);
+    }
     state_ = nullptr;
   }
 
@@ -271,8 +279,9 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   detail::spawned<T>* state_;
 };
 
-/// Starts `t` as a task of the runtime that the caller runs on.  Asserts on a foreign thread: use
-/// `runtime::spawn` there.  When memory runs out the handle's join says so.
+/// Starts `t` as a task of the runtime that the caller runs on.
+/// Errors: none here; when memory runs out the handle's join gives not_enough_memory.
+/// Threads: workers (asserted); elsewhere use `runtime::spawn`.
 /// Cost: one block from the worker's pool, no lock.
 template <class T>
 join_handle<T> spawn(task<T> t,

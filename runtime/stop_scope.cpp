@@ -10,8 +10,8 @@ bool stop_scope::enter(operation& op) noexcept {
   std::uintptr_t idle = 0;
   const auto entered = reinterpret_cast<std::uintptr_t>(&op);
   // (A) pairs with (B) in mark(): the canceller sees every field that was written before.
-  if (word_.compare_exchange_strong(idle, entered, order::acq_rel)) return true;
-  MAGPIE_ASSERT((idle & ~busy_bit) == stopped_bit);  // one operation at a time
+  if (word_.compare_exchange_strong(idle, entered, order::acq_rel, order::acquire)) return true;
+  MAGPIE_ASSERT(idle == stopped_bit);  // one operation at a time
   return false;
 }
 
@@ -21,7 +21,8 @@ bool stop_scope::mark() noexcept {
   do {
     if ((word & stopped_bit) != 0) return false;
     marked = word | stopped_bit | (word != 0 ? busy_bit : 0);
-  } while (!word_.compare_exchange_weak(word, marked, order::acq_rel));  // (B)
+    // (B)
+  } while (!word_.compare_exchange_weak(word, marked, order::acq_rel, order::relaxed));
   if (word == 0) return true;
   auto* op = reinterpret_cast<operation*>(word);
   op->cancel();

@@ -9,13 +9,13 @@
 ///
 ///     word = operation pointer | STOPPED | BUSY
 ///
-///     state          enter(op)     leave()                 request_stop()         canceller done
-///     idle           -> op         -                       -> STOPPED             -
-///     op             (bug)         -> idle, true           -> op|STOPPED|BUSY     -
-///     STOPPED        refused       -                       nothing                -
-///     op|STOPPED     (bug)         -> STOPPED, true        nothing                -
-///     op|STOPPED|BUSY (bug)        -> STOPPED|BUSY, false  nothing                -> op|STOPPED
-///     STOPPED|BUSY   (bug)         -                       nothing                -> STOPPED, posts op
+///     state            enter(op)  leave()                 request_stop()      canceller done
+///     idle             -> op      -                       -> STOPPED          -
+///     op               (bug)      -> idle, true           -> op|STOPPED|BUSY  -
+///     STOPPED          refused    -                       nothing             -
+///     op|STOPPED       (bug)      -> STOPPED, true        nothing             -
+///     op|STOPPED|BUSY  (bug)      -> STOPPED|BUSY, false  nothing             -> op|STOPPED
+///     STOPPED|BUSY     (bug)      -                       nothing             -> STOPPED, posts op
 ///
 /// BUSY means that a canceller is using the operation.  Whoever leaves meanwhile gets false and
 /// must not touch the operation again: the canceller posts it when it is done, and its second run

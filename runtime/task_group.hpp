@@ -74,8 +74,8 @@ class task_group {
   ~task_group();
 
   /// Starts `t` in the group.  A failure stops the group.  Its value is dropped.
-  /// Threads: any, while the group has not ended (asserted).  When memory runs out the group fails
-  /// with `not_enough_memory`.
+  /// Errors: none here; when memory runs out the group fails with not_enough_memory.
+  /// Threads: any, while the group has not ended (asserted).  Cost: one pooled block.
   template <class T>
   void spawn(task<T> t,
              std::source_location where = std::source_location::current()) noexcept {
@@ -234,6 +234,7 @@ class group_operation {
 
 /// Runs `body(group)` and everything that it spawns; gives the body's value.
 /// Errors: the first failure (see above).  Stop: stops the body and all children, waits for them.
+/// Cost: one pooled block for each child; the group itself lives in the awaiting frame.
 /// `body` must be a named callable moved in, or a closure without owning captures ([&] is fine):
 /// GCC 12 would destroy others twice.
 template <class F>

@@ -114,7 +114,8 @@ auto timeout_at(clock::time_point until, A&& a) noexcept {
                                                              until.time_since_epoch(), false);
 }
 
-/// The same, counted from the moment that `a` is started.  Durations beyond the clock's range never pass.
+/// The same, counted from the moment at which `a` is started.  Durations beyond the clock's range
+/// never pass.
 /// Errors: deadline, and those of `a`.  Stop: passed on to `a`.
 /// Cost: nothing when `a` completes inline; else one timer and one stop scope, in the frame.
 template <class Rep, class Period, class A>

@@ -107,6 +107,7 @@ std::error_code uring_reactor::set_up(ring_flavour flavour) noexcept {
     return errc::unsupported;
   for (unsigned i = 0; i < ring_->sq.ring_entries; ++i) ring_->sq.array[i] = i;
   if (std::error_code failed = self_test()) return failed;
+  if (shared_) uring_abi::register_kicks();  // unregistered ones are refused
   arm_wake();
   return {};
 }

@@ -35,7 +35,7 @@ bool detail::context::take_back(runnable& task) noexcept {
 
 worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
                std::uint64_t now_ns) noexcept
-    : shared_(shared), rng_(seed), queue_(shared), forks_(shared), wheel_(now_ns) {
+    : shared_(shared), rng_(seed), queue_(shared), forks_(shared, !owner.settings().rescue), wheel_(now_ns) {
   home = &owner;
   index = at;
   timers = &wheel_;

@@ -2,9 +2,10 @@
 ///
 /// Order of work: the LIFO slot (what a running task woke last; three times in a row at most), then
 /// by turns the local queue (what was woken, oldest first) and the forks (what was spawned, newest
-/// first, now and then the oldest); every 8 tasks a look at the completions, every 61 tasks the injector; with nothing
-/// left: the injector, half of another worker's queue, then parking in the reactor.  While parked,
-/// one worker is the *watcher*: it wakes up now and then to see that nobody is stuck (rescue.cpp).
+/// first, now and then the oldest); every 8 tasks a look at the completions, every 61 tasks the
+/// injector; with nothing left: the injector, half of another worker's queue or its oldest fork,
+/// then parking in the reactor.  While parked, one worker is the *watcher*: it wakes up now and
+/// then to see that nobody is stuck (rescue.cpp).
 ///
 /// `post_local`, `post_last` and the loop belong to the worker's own thread.  `wake`, and what a
 /// thief or rescuer uses (`queue`, `take_lifo`, the wheel under its lock), may be called from any

@@ -19,8 +19,6 @@ class category final : public std::error_category {
         return "task aborted";
       case errc::runtime_shutdown:
         return "runtime is shut down";
-      case errc::task_leaked:
-        return "task was still running at the end of a shutdown";
       case errc::unsupported:
         return "not supported by this reactor or kernel";
     }

@@ -14,7 +14,6 @@ enum class errc {
   deadline,          ///< A `timeout` ended what it was put around.
   aborted,           ///< The joined task was aborted through its handle.
   runtime_shutdown,  ///< The runtime no longer takes work.
-  task_leaked,       ///< The task was still running when a shutdown gave it up.
   unsupported,       ///< The reactor or the kernel cannot do this.
 };
 

@@ -6,7 +6,6 @@
 #include <magpie/docs/examples/options.hpp>
 #include <magpie/net/tcp.hpp>
 #include <magpie/runtime/clock.hpp>
-#include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/run.hpp>
 #include <magpie/runtime/task_group.hpp>
 
@@ -29,15 +28,13 @@ void compute_if_asked(std::span<const std::byte> message) {
 }
 
 /// Answers with what arrived; true when the socket took all of it, else `rest` is to be written.
-result<bool> answer(net::tcp_stream& peer, std::span<const std::byte> message,
-                    std::vector<std::byte>& rest) {
-  const auto sent = peer.try_write(message);
+/// An error is left to that write, which meets it again.
+bool answer(net::tcp_stream& peer, std::span<const std::byte> message,
+            std::vector<std::byte>& rest) {
+  const std::size_t sent = peer.try_write(message).value_or(0);
   if (sent == message.size()) [[likely]]
     return true;
-  if (!sent && sent.error() != std::errc::resource_unavailable_try_again)
-    return std::unexpected(sent.error());
-  const auto left = message.subspan(sent.value_or(0));
-  rest.assign(left.begin(), left.end());
+  rest.assign(message.begin() + static_cast<std::ptrdiff_t>(sent), message.end());
   return false;
 }
 
@@ -52,9 +49,7 @@ task<> echo(net::tcp_stream peer) {
       const auto arrived = co_await peer.read_leased();
       if (arrived.empty()) co_return;
       compute_if_asked(arrived.bytes());
-      auto answered = answer(peer, arrived.bytes(), rest);
-      const bool done = co_await std::move(answered);
-      if (done) [[likely]]
+      if (answer(peer, arrived.bytes(), rest)) [[likely]]
         continue;
     }
     co_await send_rest(peer, std::move(rest));

@@ -179,6 +179,11 @@ void add_manual(const std::string& name, plain_function loop, std::int64_t itera
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+#if defined(__clang__)
+  benchmark::AddCustomContext("compiler", "clang");
+#else
+  benchmark::AddCustomContext("compiler", "gcc");
+#endif
   magpie::bench::register_all();
   benchmark::RunSpecifiedBenchmarks();
   for (auto& made : magpie::bench::runtimes) made.reset();

@@ -1,6 +1,6 @@
-/// Model: no wake-up is lost.  Workers search, steal and park as the scheduler's do, over real local
-/// queues and the real injector.  A task waits for others to run at the same time, so a task that
-/// lies in a queue while a worker sleeps ends in a deadlock, which the checker reports.
+/// Model: no wake-up is lost.  Workers search, steal and park as the scheduler's do, over real
+/// local queues and the real injector.  A task waits for others to run at the same time, so a task
+/// that lies in a queue while a worker sleeps ends in a deadlock, which the checker reports.
 #include <magpie/tests/model/model.hpp>
 
 #include <magpie/runtime/idle.hpp>

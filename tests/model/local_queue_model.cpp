@@ -68,6 +68,7 @@ struct one_thief : scenario<one_thief, 2> {
   }
   void after() {
     MAGPIE_ASSERT(victim.empty() && mine.empty() && victim.size() == 0);
+    MAGPIE_ASSERT(victim.free_slots() == 4);
     work.check();
   }
 };

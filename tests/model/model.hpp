@@ -12,8 +12,8 @@
 /// of preemptions and then at random; then every mutant (mutation.hpp) must be killed by at least
 /// one scenario, except those that are declared equivalent, each with its reason.
 ///
-/// Arguments: `--bound=N` adds N to every bound, `--random=N` sets the random schedules for each
-/// scenario, `--verbose` prints each step, `--no-mutants` leaves them out.
+/// Arguments: `--bound=N` raises every smaller bound to N, `--random=N` sets the random schedules
+/// for each scenario, `--verbose` prints each step, `--no-mutants` leaves them out.
 #pragma once
 
 #include <magpie/tests/model/atomic.hpp>
@@ -106,7 +106,7 @@ class runner {
     for (int i = 1; i < argc; ++i) {
       const std::string_view argument = argv[i];
       if (argument.starts_with("--bound=")) {
-        more_bound_ = static_cast<unsigned>(std::atoi(argv[i] + 8));
+        least_bound_ = static_cast<unsigned>(std::atoi(argv[i] + 8));
       } else if (argument.starts_with("--random=")) {
         random_ = std::strtoull(argv[i] + 9, nullptr, 10);
       } else if (argument == "--verbose") {
@@ -131,7 +131,7 @@ class runner {
                 static_cast<unsigned long long>(bounded_schedules_));
     for (const scenario_entry& s : plan_.scenarios) {
       if (s.bound != random_only) {
-        std::printf("%c%u", &s == plan_.scenarios.data() ? ' ' : ',', s.bound + more_bound_);
+        std::printf("%c%u", &s == plan_.scenarios.data() ? ' ' : ',', bound_of(s));
       }
     }
     std::printf(" and %llu random", static_cast<unsigned long long>(random_schedules_));
@@ -143,6 +143,10 @@ class runner {
  private:
   static constexpr std::uint64_t mutant_random = 50'000;  // schedules for each scenario
 
+  unsigned bound_of(const scenario_entry& s) const {
+    return s.bound > least_bound_ ? s.bound : least_bound_;
+  }
+
   outcome search(const scenario_entry& s, rl::scheduler_type_e type, std::uint64_t iterations,
                  std::ostream& out) {
     rl::test_params params;
@@ -150,7 +154,7 @@ class runner {
     params.output_stream = &out;
     params.progress_stream = &nowhere;
     params.search_type = type;
-    params.context_bound = s.bound + more_bound_;
+    params.context_bound = bound_of(s);
     params.iteration_count = iterations;
     const auto begin = std::chrono::steady_clock::now();
     const outcome result = s.explore(params);
@@ -247,7 +251,7 @@ class runner {
 
   plan plan_;
   std::uint64_t random_;
-  unsigned more_bound_ = 0;
+  unsigned least_bound_ = 0;
   bool verbose_ = false;
   bool mutants_ = true;
   std::uint64_t bounded_schedules_ = 0;

@@ -1,5 +1,6 @@
-/// Model: a timer resolves exactly once, by firing or by a cancel, on whichever thread; who resolves
-/// it may touch what it belongs to; and an earlier deadline from another thread reaches a sleeper.
+/// Model: a timer resolves exactly once, by firing or by a cancel, on whichever thread; who
+/// resolves it may touch what it belongs to; and an earlier deadline from another thread reaches a
+/// sleeper.
 #include <magpie/tests/model/model.hpp>
 
 #include <magpie/runtime/timer_wheel.cpp>

@@ -155,6 +155,35 @@ TEST_F(frame_pool, the_depot_is_bounded) {
   EXPECT_GT(after.frees - before.frees, 15'000U);
 }
 
+/// The class of 64 bytes: a list holds 128 blocks, a chain 64.
+TEST_F(frame_pool, a_list_filled_from_the_depot_keeps_its_bound) {
+  if (!pooled) {
+    GTEST_SKIP() << "the pool is off under AddressSanitizer";
+  }
+  std::vector<void*> blocks(256);
+  const auto allocate = [&](std::size_t from, std::size_t to) {
+    for (; from != to; ++from) {
+      blocks[from] = frame_allocate(64);
+    }
+  };
+  const auto free = [&](std::size_t from, std::size_t to) {
+    for (; from != to; ++from) {
+      frame_free(blocks[from], 64);
+    }
+  };
+  allocate(0, 256);
+  free(0, 256);
+  const frame_pool_counts before = frame_pool_stats();
+  allocate(0, 129);
+  EXPECT_EQ(frame_pool_stats().depot_gets - before.depot_gets, 1U);
+  free(0, 65);
+  EXPECT_EQ(frame_pool_stats().depot_puts, before.depot_puts);
+  free(65, 66);
+  EXPECT_EQ(frame_pool_stats().depot_puts - before.depot_puts, 1U);
+  free(66, 129);
+  EXPECT_EQ(frame_pool_stats().mallocs, before.mallocs);
+}
+
 /// Runs when its thread ends, after or before the pool's own hook: both have to work.
 struct frees_late {
   void* memory = nullptr;

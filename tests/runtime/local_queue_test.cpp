@@ -123,6 +123,7 @@ TEST(local_queue_stealing, takes_half_rounded_up) {
     EXPECT_EQ(direct, count == 0 ? nullptr : &tasks[half - 1]);
     EXPECT_EQ(mine.size(), half == 0 ? 0 : half - 1);
     EXPECT_EQ(victim.size(), count - half);
+    EXPECT_EQ(victim.free_slots(), 8 - victim.size());  // the claim has been released
     victim.check_invariants();
     mine.check_invariants();
     for (std::size_t i = 0; i + 1 < half; ++i) {

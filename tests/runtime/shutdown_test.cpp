@@ -146,8 +146,12 @@ TEST(shutdown, concurrent_many_starts_and_ends) {
   atomic<int> alive{0};
   for (int i = 0; i < rounds; ++i) {
     runtime on(cell_options());
-    if (i % 4 == 1) EXPECT_TRUE(on.block_on(nothing()));
-    if (i % 4 == 2) EXPECT_TRUE(on.block_on(leaves_waiting(5, counted(alive))));
+    if (i % 4 == 1) {
+      EXPECT_TRUE(on.block_on(nothing()));
+    }
+    if (i % 4 == 2) {
+      EXPECT_TRUE(on.block_on(leaves_waiting(5, counted(alive))));
+    }
     if (i % 4 == 3 && !in_simulation()) on.spawn(leaves_breeders(counted(alive))).detach();
   }
   EXPECT_EQ(alive.load(order::relaxed), 0);

@@ -146,8 +146,9 @@ task<> moves_values() {
   const auto box = co_await timeout(1s, boxes());
   EXPECT_EQ(*box, 2);
   co_await timeout(1s, yield());
-  const result<int> given(std::unexpected(some_error()));
-  const auto inside = co_await as_result(timeout(1s, result<int>(given)));
+  const std::error_code error = some_error();
+  const auto inside =
+      co_await as_result(timeout(1s, result<int>(std::unexpected(error))));
   EXPECT_EQ(error_of(inside), some_error());
 }
 

@@ -184,6 +184,32 @@ TEST(timer_wheel, the_order_survives_a_bound) {
   EXPECT_EQ(fired[98], &timers[100]);
 }
 
+/// What a bounded expire left pending is cancelled: the deadline moves on at once.
+TEST(timer_wheel, the_deadline_forgets_what_was_pending) {
+  for (const std::uint64_t when : {5 * tick, 5000 * tick}) {
+    timer_wheel wheel;
+    std::deque<timer> timers(10);
+    timer later;
+    for (timer& t : timers) {
+      insert(wheel, t, when);
+    }
+    insert(wheel, later, 9000 * tick);
+    expire(wheel, when, 3);
+    EXPECT_LE(wheel.next_deadline_ns(), when);
+    for (timer& t : timers) {
+      cancel(wheel, t);
+    }
+    EXPECT_GT(wheel.next_deadline_ns(), when);
+    EXPECT_LE(wheel.next_deadline_ns(), 9000 * tick);
+    {
+      lock_scope guard(wheel);
+      wheel.check_invariants();
+    }
+    EXPECT_TRUE(cancel(wheel, later));
+    EXPECT_EQ(wheel.next_deadline_ns(), never);
+  }
+}
+
 /// The wheel beside a multimap from the tick at which a timer has to fire.
 class beside_a_multimap {
  public:

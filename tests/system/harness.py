@@ -99,8 +99,11 @@ def finish(process, seconds, status=0):
 
 def run(command, seconds=30, **settings):
     """Runs a program to its end; returns its exit status and what it wrote to standard error."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False,
-                          **settings)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False,
+                              **settings)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"it goes on instead of ending: {' '.join(command)}") from None
     return done.returncode, done.stderr
 
 
@@ -138,12 +141,15 @@ class Server:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, *_):
-        if self.process.poll() is None:
+    def __exit__(self, kind, error, _):
+        status = self.process.poll()
+        if status is None:
             self.process.send_signal(signal.SIGCONT)
             if kind is None:
                 self.stop()
         self.kill()
+        if status and kind and issubclass(kind, OSError):
+            raise Failed(f"the server died with status {status}: {self.said()[-400:]}") from error
 
     def kill(self):
         if self.process.poll() is None:

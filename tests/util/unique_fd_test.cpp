@@ -39,9 +39,11 @@ TEST(unique_fd, moves) {
   unique_fd a(first);
   unique_fd b(std::move(a));
   EXPECT_EQ(b.get(), first);
+  EXPECT_FALSE(a.valid());  // NOLINT(bugprone-use-after-move): a moved-from one is empty
   unique_fd c(second);
   c = std::move(b);
   EXPECT_EQ(c.get(), first);
+  EXPECT_FALSE(b.valid());  // NOLINT(bugprone-use-after-move)
   EXPECT_FALSE(is_open(second));
   unique_fd& same = c;
   c = std::move(same);

@@ -1,0 +1,175 @@
+/// Model: no wake-up of a worker is lost between its parking, a rescuer that reaps its completions,
+/// and whoever wakes it; the LIFO slot and its thief; the meeting of a timeout's two parties.
+///
+/// Transcriptions: `wake`, `park` mirror worker.cpp (worker::wake, worker::park) with the parts of
+/// uring_reactor.cpp that they use (set_parked, turn, wake, rescue): a wake-up is an entry in the
+/// completion queue, and blocking returns when there is one.  `slot` mirrors worker::post_local and
+/// take_lifo.  `meeting` mirrors timeout.hpp (arrived, timer_fired).
+#include <magpie/tests/model/model.hpp>
+
+#include <magpie/tests/model/work.hpp>
+#include <magpie/util/spin_lock.hpp>
+
+namespace magpie::parking {
+
+using model::bed;
+using model::logic;
+using model::scenario;
+
+/// A worker's ring as far as waking goes.
+struct ring {
+  spin_lock lock;             // the reap lock
+  plain<bool> parked{false};  // under the lock
+  atomic<int> entries{0};     // wake-ups in the completion queue; the kernel's side is seq_cst
+  bed kernel;                 // ends a blocking enter
+
+  void wake() {
+    entries.fetch_add(1, order::seq_cst);
+    kernel.wake();
+  }
+  void set_parked(bool to) {
+    lock_scope guard(lock);
+    parked = to;
+  }
+  /// Moves the head up to the tail that it sees; what comes meanwhile stays.
+  void reap() { entries.fetch_sub(entries.load(order::seq_cst), order::seq_cst); }
+
+  /// Blocks unless a completion is there, then reaps.
+  void turn() {
+    while (entries.load(order::seq_cst) == 0) kernel.sleep();
+    lock_scope guard(lock);
+    reap();
+  }
+  void rescue() {
+    lock_scope guard(lock);
+    if (parked && !logic("rescuer_reaps_the_parked")) return;
+    reap();
+  }
+};
+
+struct worker {
+  ring io;
+  atomic<bool> notified{false};
+
+  void wake() {
+    if (!notified.exchange(true, order::acq_rel)) io.wake();  // (N1)
+  }
+  void park() {
+    io.set_parked(true);
+    const bool told = notified.load(order::acquire);
+    if (!told || logic("parker_ignores_the_notice")) io.turn();
+    io.set_parked(false);
+    static_cast<void>(notified.exchange(false, order::acq_rel));  // (N2)
+  }
+};
+
+/// `done` is set and the worker woken, as wake_first does for the end of block_on.
+struct wake_and_rescue : scenario<wake_and_rescue, 3> {
+  worker sleeper;
+  atomic<bool> done{false};
+  plain<int> result{0};
+  void thread(unsigned index) {
+    if (index == 0) {
+      while (!done.load(order::acquire)) sleeper.park();
+      MAGPIE_ASSERT(result == 5);
+    } else if (index == 1) {
+      result = 5;
+      done.store(true, order::release);
+      sleeper.wake();
+    } else {
+      sleeper.io.rescue();
+    }
+  }
+};
+
+/// Two wakers, of which the first is for nothing.
+struct two_wakers : scenario<two_wakers, 3> {
+  worker sleeper;
+  atomic<bool> done{false};
+  void thread(unsigned index) {
+    if (index == 0) {
+      while (!done.load(order::acquire)) sleeper.park();
+    } else if (index == 1) {
+      sleeper.wake();
+      sleeper.io.rescue();
+    } else {
+      done.store(true, order::release);
+      sleeper.wake();
+    }
+  }
+};
+
+// ---- the LIFO slot -------------------------------------------------------------------------------
+
+struct lifo_and_thief : scenario<lifo_and_thief, 2> {
+  model::task tasks[3];
+  atomic<runnable*> slot{nullptr};
+
+  void post_local(model::task& work) {
+    work.prepare();
+    runnable* before = slot.exchange(&work, order::acq_rel);  // (L1)
+    if (before != nullptr) model::take(before);               // goes to the owner's own queue
+  }
+  void take_lifo() {
+    if (slot.load(order::relaxed) == nullptr) return;
+    if (runnable* work = slot.exchange(nullptr, order::acq_rel)) model::take(work);  // (L2)
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      for (model::task& one : tasks) post_local(one);
+      take_lifo();
+    } else {
+      take_lifo();
+      take_lifo();
+    }
+  }
+  void after() {
+    for (model::task& one : tasks) MAGPIE_ASSERT(one.ran_once());
+  }
+};
+
+// ---- the meeting of a timeout --------------------------------------------------------------------
+
+struct timeout_meeting : scenario<timeout_meeting, 2> {
+  enum meeting : int { none, x_arrived, timer_ran };
+  atomic<int> met{none};
+  plain<int> error{0};   // written when x arrives
+  plain<int> fired{0};   // written when the timer runs
+  plain<int> went_on{0};
+
+  void go_on() {
+    MAGPIE_ASSERT(error == 1 && fired == 1);
+    went_on = went_on + 1;
+  }
+  /// The timer could not be disarmed any more.
+  void arrived() {
+    error = 1;
+    if (met.exchange(x_arrived, order::acq_rel) == none) return;  // (T1)
+    go_on();
+  }
+  void timer_fired() {
+    fired = 1;
+    if (met.exchange(timer_ran, order::acq_rel) == none && !logic("the_timer_never_waits"))
+      return;  // (T2)
+    go_on();
+  }
+  void thread(unsigned index) { index == 0 ? arrived() : timer_fired(); }
+  void after() { MAGPIE_ASSERT(went_on == 1); }
+};
+
+}  // namespace magpie::parking
+
+int main(int argc, char** argv) {
+  using namespace magpie::parking;
+  using magpie::model::entry;
+  return magpie::model::run(
+      {.name = "parking",
+       .scenarios = {entry<wake_and_rescue>("wake_and_rescue", 3),
+                     entry<two_wakers>("two_wakers", 3),
+                     entry<lifo_and_thief>("lifo_and_thief", 5),
+                     entry<timeout_meeting>("timeout_meeting", 5)},
+       .files = {"tests/model/parking_model.cpp"},
+       .logic_mutants = {"rescuer_reaps_the_parked", "parker_ignores_the_notice",
+                         "the_timer_never_waits"}},
+      argc, argv);
+}

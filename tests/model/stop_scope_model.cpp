@@ -1,0 +1,194 @@
+/// Model: an operation resolves exactly once, however its completion, a stop and the end of its scope
+/// meet.  The real scope under the checker; the operation is armed, completed and cancelled as a join
+/// or a sleep is.
+#include <magpie/tests/model/model.hpp>
+
+#include <magpie/runtime/stop_scope.cpp>
+#include <magpie/runtime/task_root.hpp>
+
+#include <optional>
+
+namespace magpie {
+
+task_root::~task_root() = default;
+
+namespace stops {
+
+using model::bed;
+using model::logic;
+
+struct world;
+inline world* current = nullptr;
+
+enum meeting : int { idle, armed, completed, cancelled };
+
+class waiting : public magpie::operation {
+ public:
+  waiting() noexcept : operation([](runnable&) noexcept {}, &cancel_it) {}
+
+  using operation::begin;
+  using operation::end;
+  void place_in(stop_scope& scope) noexcept { prepare({}, scope); }
+
+  plain<int> described{0};      ///< Written before it begins, read by its canceller.
+  plain<int> was_cancelled{0};  ///< Written by its canceller, read when it has ended.
+
+ private:
+  static void cancel_it(magpie::operation& op) noexcept;
+};
+
+/// The task on thread 0, what completes its operation, and what stops its scope.
+struct world {
+  task_root root{*static_cast<scheduler*>(nullptr)};
+  stop_scope top{nullptr, root};
+  std::optional<stop_scope> scope;
+  std::optional<waiting> op;
+  atomic<int> word{idle};  // between completer and canceller, as a joined task's
+  plain<int> value{0};     // written by the completer
+  atomic<int> inbox{0};
+  bed worker;
+  plain<int> ended{0};
+
+  void before() {
+    current = this;
+    scope.emplace(&top, root);
+    op.emplace();
+  }
+
+  void post() {
+    MAGPIE_ASSERT(inbox.fetch_add(1, order::acq_rel) == 0);  // in one queue at a time
+    worker.wake();
+  }
+
+  /// Awaits the operation on the task's own thread.
+  void await() {
+    op->described = 1;
+    op->place_in(*scope);
+    if (op->begin()) {
+      int now = idle;
+      if (!word.compare_exchange_strong(now, armed, order::acq_rel, order::acquire)) post();
+      do {
+        worker.sleep();
+        MAGPIE_ASSERT(inbox.exchange(0, order::acq_rel) == 1);
+      } while (!op->end());
+      if (word.load(order::relaxed) == completed) {
+        MAGPIE_ASSERT(value == 1);
+      } else {
+        MAGPIE_ASSERT(word.load(order::relaxed) == cancelled && op->was_cancelled == 1);
+      }
+    }
+    op.reset();
+    ended = ended + 1;
+  }
+
+  void await_and_close() {
+    await();
+    scope.reset();
+  }
+
+  void complete() {
+    value = 1;
+    int now = idle;
+    if (word.compare_exchange_strong(now, completed, order::acq_rel, order::acquire)) return;
+    if (now == armed &&
+        word.compare_exchange_strong(now, completed, order::acq_rel, order::acquire))
+      post();
+  }
+
+  void after() {
+    MAGPIE_ASSERT(ended == 1);
+    scope.reset();
+  }
+};
+
+inline void waiting::cancel_it(magpie::operation& op) noexcept {
+  auto& self = static_cast<waiting&>(op);
+  MAGPIE_ASSERT(self.described == 1);
+  int now = current->word.load(order::relaxed);
+  while (now != completed) {
+    self.was_cancelled = 1;
+    if (!current->word.compare_exchange_strong(now, cancelled, order::acq_rel, order::acquire))
+      continue;
+    if (now == armed && !logic("cancel_posts_nothing")) current->post();
+    return;
+  }
+}
+
+}  // namespace stops
+
+void task_root::post(runnable&) noexcept {
+  if (!model::logic("busy_canceller_posts_nothing")) stops::current->post();
+}
+
+}  // namespace magpie
+
+namespace {
+
+using magpie::model::scenario;
+using magpie::stops::world;
+
+/// A sleep: only a stop ends it.  The walk goes over the scope while the task closes it.
+struct stop_of_a_wait : scenario<stop_of_a_wait, 2>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) { index == 0 ? await_and_close() : top.request_stop(); }
+  void after() { world::after(); }
+};
+
+/// The scope is stopped directly, as by a handle, which keeps it alive.
+struct stop_at_the_scope : scenario<stop_at_the_scope, 2>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) { index == 0 ? await() : scope->request_stop(); }
+  void after() { world::after(); }
+};
+
+/// Two stoppers of the same tree.
+struct two_stops : scenario<two_stops, 3>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) { index == 0 ? await_and_close() : top.request_stop(); }
+  void after() { world::after(); }
+};
+
+/// A completion and a stop.
+struct completion_and_stop : scenario<completion_and_stop, 3>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) {
+    if (index == 0) await_and_close();
+    if (index == 1) top.request_stop();
+    if (index == 2) complete();
+  }
+  void after() { world::after(); }
+};
+
+/// A child links itself under an unlinked scope while the walk comes down.
+struct linking_and_stop : scenario<linking_and_stop, 2>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) {
+    if (index == 1) {
+      top.request_stop();
+      return;
+    }
+    {
+      std::optional<magpie::stop_scope> middle(std::in_place, &top, root);
+      scope.emplace(&*middle, root);
+      await_and_close();
+      middle.reset();
+    }
+  }
+  void after() { world::after(); }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using magpie::model::entry;
+  return magpie::model::run(
+      {.name = "stop_scope",
+       .scenarios = {entry<stop_of_a_wait>("stop_of_a_wait", 3),
+                     entry<stop_at_the_scope>("stop_at_the_scope", 3),
+                     entry<completion_and_stop>("completion_and_stop", 2),
+                     entry<linking_and_stop>("linking_and_stop", 2),
+                     entry<two_stops>("two_stops", 1)},
+       .files = {"runtime/stop_scope.hpp", "runtime/stop_scope.cpp"},
+       .logic_mutants = {"cancel_posts_nothing", "busy_canceller_posts_nothing"}},
+      argc, argv);
+}
