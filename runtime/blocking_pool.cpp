@@ -30,7 +30,7 @@ struct blocking_pool::state {
 
 blocking_pool::blocking_pool(std::size_t threads_max, std::size_t queue_max,
                              std::chrono::nanoseconds keep_alive) noexcept
-    : state_(new (std::nothrow) state) {
+    : state_(new(std::nothrow) state) {
   if (state_ == nullptr) return;
   state_->threads_max = threads_max;
   state_->queue_max = queue_max;

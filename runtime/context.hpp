@@ -43,9 +43,7 @@ struct context {
   join_base* deferred_joins = nullptr;
 
   /// Release, as the end's: what is counted happened before the count is seen.
-  void count_spawn() noexcept {
-    spawned.store(spawned.load(order::relaxed) + 1, order::release);
-  }
+  void count_spawn() noexcept { spawned.store(spawned.load(order::relaxed) + 1, order::release); }
   void count_end() noexcept { ended.store(ended.load(order::relaxed) + 1, order::release); }
 
   /// Puts `work` at the tail of this worker's own queue: behind everything that is ready.

@@ -32,8 +32,8 @@ struct step;
 using arrival_hook = std::coroutine_handle<> (*)(void* boundary, step& next) noexcept;
 
 struct continuation {
-  void* target = nullptr;         ///< The awaiting `promise_base`, or the boundary.
-  arrival_hook hook = nullptr;    ///< Null: plain.
+  void* target = nullptr;       ///< The awaiting `promise_base`, or the boundary.
+  arrival_hook hook = nullptr;  ///< Null: plain.
 
   static continuation plain(promise_base& awaiting) noexcept { return {&awaiting, nullptr}; }
 };
@@ -41,13 +41,12 @@ struct continuation {
 /// One step of a delivery.
 struct step {
   step() noexcept = default;
-  explicit step(continuation first, std::error_code with = {}) noexcept
-      : to(first), error(with) {}
+  explicit step(continuation first, std::error_code with = {}) noexcept : to(first), error(with) {}
 
-  continuation to;                        ///< Where the outcome goes next.
-  std::error_code error;                  ///< Non-zero: the outcome is this error.
-  promise_base* abandoned = nullptr;      ///< Innermost frame that the error left behind, if any.
-  bool traced = false;                    ///< The error's return trace has begun.
+  continuation to;                    ///< Where the outcome goes next.
+  std::error_code error;              ///< Non-zero: the outcome is this error.
+  promise_base* abandoned = nullptr;  ///< Innermost frame that the error left behind, if any.
+  bool traced = false;                ///< The error's return trace has begun.
 
   /// For hooks: the outcome goes on to `where`, as a value or as `with`.
   std::coroutine_handle<> go_on(continuation where, std::error_code with = {}) noexcept {
@@ -67,9 +66,9 @@ struct frame_owner {
 
 /// The part of a promise that does not depend on the task's type: 24 bytes.
 struct promise_base {
-  frame_owner* owner = nullptr;     ///< Who awaits; null before the start.
-  stop_scope* scope = nullptr;      ///< The stop scope that this frame runs in.
-  std::source_location place;       ///< Where the frame awaits now (file and line).
+  frame_owner* owner = nullptr;  ///< Who awaits; null before the start.
+  stop_scope* scope = nullptr;   ///< The stop scope that this frame runs in.
+  std::source_location place;    ///< Where the frame awaits now (file and line).
 
   std::coroutine_handle<> handle() noexcept {
     return std::coroutine_handle<promise_base>::from_promise(*this);

@@ -69,7 +69,9 @@ std::size_t quota_v1() noexcept {
     return 0;
   const long long limit = std::atoll(quota);
   const long long every = std::atoll(period);
-  return limit > 0 && every > 0 ? static_cast<std::size_t>(limit / every + (limit % every != 0 ? 1 : 0)) : 0;
+  return limit > 0 && every > 0
+             ? static_cast<std::size_t>(limit / every + (limit % every != 0 ? 1 : 0))
+             : 0;
 }
 
 }  // namespace

@@ -111,10 +111,10 @@ reactor* make_epoll_reactor(std::error_code& error) noexcept {
 // ---- waiting -----------------------------------------------------------------------------------
 
 bool epoll_reactor::wait(readiness_operation& op) noexcept {
-  MAGPIE_ASSERT(op.io->fd >= 0);
-  // Asked before any lock is taken, because a scope that has not been linked yet links now, and
-  // that may walk into cancels.
+  // Before any lock is taken: linking may walk into cancels.
+  op.scope().link();
   if (op.scope().stop_requested()) return false;
+  MAGPIE_ASSERT(op.io->fd >= 0);
   op.where = this;
   // Acquire pairs with the release in add: the registration's index is visible.
   auto* on = static_cast<registration*>(registration_of(*op.io).load(order::acquire));

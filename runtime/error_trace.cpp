@@ -23,8 +23,7 @@ std::string format_trace(const error_trace* trace) {
     text += std::to_string(trace->places[i].line());
     text += '\n';
   }
-  if (trace->count > kept)
-    text += "  … and " + std::to_string(trace->count - kept) + " more\n";
+  if (trace->count > kept) text += "  … and " + std::to_string(trace->count - kept) + " more\n";
   return text;
 }
 

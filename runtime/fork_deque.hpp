@@ -10,9 +10,9 @@
 ///   top == bottom + 1         for a moment: the owner reached for the last one and lost it
 ///
 /// Owner and thief meet at the last task only.  take: (A) stores the lowered bottom, then loads the
-/// top; steal: loads the top, then (B) the bottom.  Both accesses of the bottom and take's load of the
-/// top are seq_cst, so one of the two sees the other, and the exchange of the top decides.  (C) push's release store of the bottom pairs with
-/// (B): the slot is filled.
+/// top; steal: loads the top, then (B) the bottom. Both accesses of the bottom and take's load of
+/// the top are seq_cst, so one of the two sees the other, and the exchange of the top decides. (C)
+/// push's release store of the bottom pairs with (B): the slot is filled.
 ///
 /// A thief reads its slot before its exchange succeeds: slots are atomics, and what was read is
 /// thrown away if it fails.  Full: `push` refuses and the caller puts the task elsewhere.
@@ -79,8 +79,7 @@ class basic_fork_deque {
     if (top >= bottom) return nullptr;
     runnable* task = slot(top).load(order::relaxed);
     // Decides among thieves, and with the owner at the last one.
-    if (!top_.compare_exchange_strong(top, top + 1, order::seq_cst, order::relaxed))
-      return nullptr;
+    if (!top_.compare_exchange_strong(top, top + 1, order::seq_cst, order::relaxed)) return nullptr;
     return task;
   }
 
@@ -90,9 +89,7 @@ class basic_fork_deque {
     return count > 0 ? static_cast<std::size_t>(count) : 0;
   }
   /// Certain in the sense of the handshake: the load half of it, on the parker's side.
-  bool empty() const noexcept {
-    return bottom_.load(order::seq_cst) <= top_.load(order::relaxed);
-  }
+  bool empty() const noexcept { return bottom_.load(order::seq_cst) <= top_.load(order::relaxed); }
 
  private:
   atomic<runnable*>& slot(std::int64_t at) noexcept { return slots_[at & (Capacity - 1)]; }
@@ -107,13 +104,13 @@ class basic_fork_deque {
       bottom_.store(last, order::relaxed);
       return task;
     }
-    bottom_.store(last, order::seq_cst);             // (A)
-    std::int64_t top = top_.load(order::seq_cst);    // after (A)
+    bottom_.store(last, order::seq_cst);           // (A)
+    std::int64_t top = top_.load(order::seq_cst);  // after (A)
     if (top < last) return task;
     // The last one: the exchange decides between the owner and a thief.  Relaxed: the owner wrote
     // the slot itself, and hands nothing on.
-    const bool won = top == last && top_.compare_exchange_strong(top, top + 1, order::relaxed,
-                                                                 order::relaxed);
+    const bool won =
+        top == last && top_.compare_exchange_strong(top, top + 1, order::relaxed, order::relaxed);
     bottom_.store(last + 1, order::relaxed);
     return won ? task : nullptr;
   }
@@ -122,7 +119,7 @@ class basic_fork_deque {
   alignas(cache_line_size) atomic<std::int64_t> bottom_{0};
   const bool shared_;
   const bool handshake_;
-  alignas(cache_line_size) atomic<runnable*> slots_[Capacity];
+  alignas(cache_line_size) atomic<runnable*> slots_[static_cast<std::size_t>(Capacity)];
 };
 
 using fork_deque = basic_fork_deque<256>;

@@ -63,7 +63,7 @@ void publish_counts() noexcept {
 
 void register_thread() noexcept;
 
-void count(std::uint64_t frame_pool_counts::*which) noexcept {
+void count(std::uint64_t frame_pool_counts::* which) noexcept {
   constexpr std::uint32_t publish_each = 64;  // or large frames would contend for one line
   register_thread();
   ++(state.counts.*which);

@@ -92,8 +92,8 @@ class basic_idle {
       }
       // s+1.  Relaxed: a producer that sees it relies on what this worker does when it leaves, and
       // that comes later in the order of this one word.
-    } while (!word_.compare_exchange_weak(word, word + one_searching, order::relaxed,
-                                          order::relaxed));
+    } while (
+        !word_.compare_exchange_weak(word, word + one_searching, order::relaxed, order::relaxed));
     return true;
   }
 

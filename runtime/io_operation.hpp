@@ -75,8 +75,8 @@ class io_operation : public readiness_operation {
   }
 
   static void run_again(runnable& work) noexcept {
-    auto& self = static_cast<io_operation&>(static_cast<readiness_operation&>(
-        static_cast<operation&>(work)));
+    auto& self = static_cast<io_operation&>(
+        static_cast<readiness_operation&>(static_cast<operation&>(work)));
     bool stopped = false;
     switch (self.next_) {
       case step::wait:

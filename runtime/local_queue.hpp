@@ -78,8 +78,8 @@ class basic_local_queue {
   /// goes to `sink(first, last, count)`, the oldest staying here.
   template <typename Sink>
   void push_batch(runnable* first, runnable* last, std::size_t count, Sink&& sink) noexcept {
-    std::uint32_t tail = tail_.load(order::relaxed);             // only the owner writes it
-    const std::uint64_t head = head_.load(order::acquire);       // (D), as in push
+    std::uint32_t tail = tail_.load(order::relaxed);        // only the owner writes it
+    const std::uint64_t head = head_.load(order::acquire);  // (D), as in push
     std::uint32_t room = Capacity - (tail - steal_of(head));
     const std::uint32_t old_tail = tail;
     while (room != 0 && count != 0) {
@@ -126,8 +126,8 @@ class basic_local_queue {
   /// full.  Callers: the owner of `mine`.
   runnable* steal_into(basic_local_queue& mine) noexcept {
     MAGPIE_DEBUG_ASSERT(this != &mine && shared_ && mine.shared_);
-    const std::uint32_t my_tail = mine.tail_.load(order::relaxed);    // the caller owns it
-    const std::uint64_t my_head = mine.head_.load(order::acquire);    // (D), as in push
+    const std::uint32_t my_tail = mine.tail_.load(order::relaxed);  // the caller owns it
+    const std::uint64_t my_head = mine.head_.load(order::acquire);  // (D), as in push
     if (my_tail - steal_of(my_head) > Capacity / 2) {
       return nullptr;  // others still copy from here, or the caller has enough to do
     }

@@ -11,7 +11,7 @@ enum class reactor_kind : std::uint8_t {
   automatic,  ///< io_uring where the kernel allows it, else epoll, with one log line.
   uring,
   epoll,
-  sim,        ///< Logical workers on one thread, virtual time, in-memory sockets; for tests.
+  sim,  ///< Logical workers on one thread, virtual time, in-memory sockets; for tests.
 };
 
 /// "auto", "uring", "epoll", "sim".

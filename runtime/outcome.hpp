@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -47,7 +46,7 @@ struct outcome : frame_owner {
 
   template <class... Args>
   void set_value(Args&&... args) noexcept(std::is_nothrow_constructible_v<stored<T>, Args...>) {
-    ::new (static_cast<void*>(std::addressof(value))) stored<T>(std::forward<Args>(args)...);
+    ::new (static_cast<void*>(__builtin_addressof(value))) stored<T>(std::forward<Args>(args)...);
     is = kind::value;
   }
   void set_error(std::error_code code) noexcept {
@@ -86,7 +85,7 @@ struct outcome : frame_owner {
   void clear() noexcept {
     switch (std::exchange(is, kind::empty)) {
       case kind::value:
-        std::destroy_at(std::addressof(value));
+        destroy_value();
         break;
       case kind::exception:
         drop_exception(exception);
@@ -94,6 +93,11 @@ struct outcome : frame_owner {
       default:
         break;
     }
+  }
+
+  void destroy_value() noexcept {
+    using kept = stored<T>;
+    value.~kept();
   }
 
   union {

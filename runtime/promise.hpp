@@ -168,29 +168,30 @@ struct promise_common : promise_base {
   }
 
   template <class U>
-  task_await<U> await_transform(task<U>&& child, std::source_location where =
-                                                     std::source_location::current()) noexcept {
+  task_await<U> await_transform(
+      task<U>&& child, std::source_location where = std::source_location::current()) noexcept {
     place = where;
     return task_await<U>(child.release(), *this);
   }
 
   template <class A>
     requires awaitable<std::remove_reference_t<A>> && (!std::is_lvalue_reference_v<A>)
-  plain_await<A> await_transform(A&& a, std::source_location where =
-                                            std::source_location::current()) noexcept {
+  plain_await<A> await_transform(
+      A&& a, std::source_location where = std::source_location::current()) noexcept {
     place = where;
     return plain_await<A>(*this, std::move(a));
   }
 
-  fail_await await_transform(fail_operation&& failing, std::source_location where =
-                                                           std::source_location::current()) noexcept {
+  fail_await await_transform(
+      fail_operation&& failing,
+      std::source_location where = std::source_location::current()) noexcept {
     place = where;
     return fail_await(*this, failing.failed());
   }
 
   template <class U>
-  result_await<U> await_transform(result<U>&& r, std::source_location where =
-                                                     std::source_location::current()) noexcept {
+  result_await<U> await_transform(
+      result<U>&& r, std::source_location where = std::source_location::current()) noexcept {
     place = where;
     return result_await<U>(std::move(r), *this);
   }
@@ -208,7 +209,7 @@ struct promise : promise_common<T> {
 template <class T>
 struct promise<T&> : promise_common<T&> {
   void return_value(T& value) noexcept {
-    static_cast<outcome<T&>&>(*this->owner).set_value(std::addressof(value));
+    static_cast<outcome<T&>&>(*this->owner).set_value(__builtin_addressof(value));
   }
 };
 

@@ -40,11 +40,11 @@ class readiness_operation : public operation {
 
   descriptor* io;
   direction dir;
-  bool cancelled = false;           ///< Set by the canceller: the wait ended without readiness.
-  int wait_error = 0;               ///< Set by the reactor: an errno that waiting again won't mend.
-  std::uint32_t slot = 0;           ///< For the reactor.
-  std::uint32_t generation = 0;     ///< For the reactor.
-  reactor* where = nullptr;         ///< Set by the reactor that holds the wait.
+  bool cancelled = false;        ///< Set by the canceller: the wait ended without readiness.
+  int wait_error = 0;            ///< Set by the reactor: an errno that waiting again won't mend.
+  std::uint32_t slot = 0;        ///< For the reactor.
+  std::uint32_t generation = 0;  ///< For the reactor.
+  reactor* where = nullptr;      ///< Set by the reactor that holds the wait.
 
   using operation::begin;  // reactors begin an operation between preparing and publishing it
 

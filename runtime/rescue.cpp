@@ -23,7 +23,7 @@
 namespace magpie {
 namespace {
 
-constexpr std::uint64_t busy_for_ns = 10'000'000;        // sampled at full rate so long
+constexpr std::uint64_t busy_for_ns = 10'000'000;  // sampled at full rate so long
 constexpr std::uint64_t watch_slowest_ns = 8'000'000;
 constexpr std::uint64_t deep_idle_after_ns = 100'000'000;
 

@@ -99,8 +99,7 @@ struct run_frame::signals {
 run_frame::run_frame(const options& wanted) noexcept {
   std::error_code error;
   core_ = runtime::make_core(wanted, true, error);
-  if (core_ == nullptr)
-    std::fprintf(stderr, "magpie: cannot start: %s\n", error.message().c_str());
+  if (core_ == nullptr) std::fprintf(stderr, "magpie: cannot start: %s\n", error.message().c_str());
 }
 
 run_frame::~run_frame() { MAGPIE_ASSERT(core_ == nullptr); }  // finish() was called
@@ -112,12 +111,12 @@ stop_scope& run_frame::parent() noexcept { return core_->roots.parent_scope(); }
 void run_frame::drive(detail::blocked_base& root) noexcept {
   scheduler& here = home();
   const options& chosen = here.settings();
-  signals_ = new (std::nothrow)
-      signals(chosen.handle_signals && here.reactor() != reactor_kind::sim);
+  signals_ =
+      new (std::nothrow) signals(chosen.handle_signals && here.reactor() != reactor_kind::sim);
   if (signals_ != nullptr && signals_->handlers.installed()) {
-    auto watching = detail::spawn_on(
-        here, stop_on_signal(signals_->handlers.events(), core_->roots),
-        std::source_location::current());
+    auto watching =
+        detail::spawn_on(here, stop_on_signal(signals_->handlers.events(), core_->roots),
+                         std::source_location::current());
     watching.detach();
   }
   core_->roots.count_spawn();
@@ -125,8 +124,7 @@ void run_frame::drive(detail::blocked_base& root) noexcept {
   here.run_here(root.done);
 }
 
-int run_frame::finish(const detail::blocked_base& root, const char* exception,
-                      int value) noexcept {
+int run_frame::finish(const detail::blocked_base& root, const char* exception, int value) noexcept {
   const bool signalled = signals_ != nullptr && signals_->handlers.installed() &&
                          signals_seen.load(order::relaxed) != 0;
   int code = value;
@@ -135,8 +133,8 @@ int run_frame::finish(const detail::blocked_base& root, const char* exception,
     code = exit_failed;
   } else if (root.error && !(signalled && root.error == errc::stopped)) {
     std::fprintf(stderr, "magpie: the program ended with an error: %s (%s:%d)\n%s",
-                 root.error.message().c_str(), root.error.category().name(),
-                 root.error.value(), format_trace(root.root.trace).c_str());
+                 root.error.message().c_str(), root.error.category().name(), root.error.value(),
+                 format_trace(root.root.trace).c_str());
     code = exit_failed;
   }
   runtime::core* const ending = std::exchange(core_, nullptr);

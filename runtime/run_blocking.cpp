@@ -22,8 +22,7 @@ std::coroutine_handle<> blocking_operation_base::start(detail::continuation to,
   }
   if (sim_world* world = here.home->world()) {
     compute_(*this);
-    world->schedule_completion(*this,
-                               world->any_duration(simulated_least_ns, simulated_spread_ns));
+    world->schedule_completion(*this, world->any_duration(simulated_least_ns, simulated_spread_ns));
   } else if (const std::error_code full = here.home->blocking().submit(*this)) {
     error_ = full;  // not taken: still ours
     here.post_last(*this);

@@ -25,7 +25,7 @@ struct detail::blocked_base::waiter {
 
 detail::blocked_base::blocked_base(run_function begin, scheduler& home, stop_scope& parent,
                                    std::source_location where) noexcept
-    : runnable(begin), root(home), scope(&parent, root), waiter_(new (std::nothrow) waiter) {
+    : runnable(begin), root(home), scope(&parent, root), waiter_(new(std::nothrow) waiter) {
   MAGPIE_ASSERT(waiter_ != nullptr);
   root.spawned = where;
 }
@@ -82,8 +82,7 @@ runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
   return built;
 }
 
-runtime::core::core(scheduler* owned) noexcept
-    : scheduler_(owned), roots(*owned, owned->size()) {
+runtime::core::core(scheduler* owned) noexcept : scheduler_(owned), roots(*owned, owned->size()) {
   owned->roots = &roots;
 }
 
@@ -155,8 +154,8 @@ bool runtime::core::drain(std::chrono::nanoseconds patience) noexcept {
 /// Steps 4 to 6: name what is left, end the workers, free or leak.
 bool runtime::core::end(bool clean) noexcept {
   if (!clean) report_live();
-  const bool left = scheduler_->stop_workers(clean ? ~std::uint64_t{0}
-                                                   : clock::detail_now_ns() + 100'000'000);
+  const bool left =
+      scheduler_->stop_workers(clean ? ~std::uint64_t{0} : clock::detail_now_ns() + 100'000'000);
   if (!clean || !left) return false;  // tasks and what they use are leaked on purpose
   delete this;
   return true;

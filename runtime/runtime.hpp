@@ -25,7 +25,7 @@ namespace magpie {
 /// What a runtime has counted since it was made; sums over the workers, not a snapshot in time.
 struct runtime_metrics {
   std::uint64_t workers = 0;
-  std::uint64_t live_tasks = 0;     ///< Root tasks: spawned or run by `block_on`.
+  std::uint64_t live_tasks = 0;  ///< Root tasks: spawned or run by `block_on`.
   std::uint64_t spawned = 0;
   std::uint64_t polls = 0;
   std::uint64_t steals = 0;
@@ -107,8 +107,7 @@ class runtime {
   /// Runs `t` to its end and gives its outcome; a user's exception is rethrown.
   /// Errors: those of `t`.  Threads: any but workers (asserted), several at once.
   template <class T>
-  result<T> block_on(task<T> t,
-                     std::source_location where = std::source_location::current()) {
+  result<T> block_on(task<T> t, std::source_location where = std::source_location::current()) {
     detail::blocked<T> root(std::move(t), scheduler_ref(), root_parent(), where);
     wait_for(root);
     if (root.error) return std::unexpected(root.error);

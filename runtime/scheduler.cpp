@@ -65,8 +65,8 @@ bool apply_environment(options& chosen) noexcept {
   }
   if (const char* text = std::getenv("MAGPIE_REACTOR");
       text != nullptr && chosen.reactor == reactor_kind::automatic) {
-    for (const reactor_kind kind : {reactor_kind::automatic, reactor_kind::uring,
-                                    reactor_kind::epoll}) {
+    for (const reactor_kind kind :
+         {reactor_kind::automatic, reactor_kind::uring, reactor_kind::epoll}) {
       if (std::strcmp(text, to_string(kind)) == 0) {
         chosen.reactor = kind;
         return true;
@@ -113,9 +113,8 @@ std::error_code scheduler::set_up() noexcept {
   }
   workers_ = new (std::nothrow) worker*[count]();
   threads_ = new (std::nothrow) thread_state[count]();
-  blocking_ = new (std::nothrow) blocking_pool(settings_.blocking_threads_max,
-                                               settings_.blocking_queue_max,
-                                               settings_.blocking_keep_alive);
+  blocking_ = new (std::nothrow) blocking_pool(
+      settings_.blocking_threads_max, settings_.blocking_queue_max, settings_.blocking_keep_alive);
   if (workers_ == nullptr || threads_ == nullptr || blocking_ == nullptr) return no_memory;
   const std::uint64_t now = simulated ? world_->now_ns : clock::detail_now_ns();
   split_mix64 seeds(simulated ? settings_.seed : now);
@@ -133,8 +132,7 @@ bool scheduler::try_reactors(reactor_kind kind, std::error_code& error) noexcept
     worker& owner = *workers_[i];
     switch (kind) {
       case reactor_kind::uring:
-        owner.io =
-            make_uring_reactor(settings_.flavour == flavour::current_thread, error);
+        owner.io = make_uring_reactor(settings_.flavour == flavour::current_thread, error);
         break;
       case reactor_kind::epoll:
         owner.io = make_epoll_reactor(error);
@@ -208,8 +206,7 @@ std::error_code scheduler::start(std::size_t first) noexcept {
     thread_state& state = threads_[i];
     state.owner = this;
     state.index = i;
-    if (const int code = ::pthread_create(&state.thread, nullptr, &thread_main, &state);
-        code != 0)
+    if (const int code = ::pthread_create(&state.thread, nullptr, &thread_main, &state); code != 0)
       return errno_code(code);
     ++started_;
   }

@@ -94,9 +94,8 @@ class yield_operation : public operation {
  private:
   static void again(runnable& work) noexcept {
     auto& self = static_cast<yield_operation&>(static_cast<operation&>(work));
-    resume(self.scope().stop_requested()
-               ? deliver_error(self.continuation(), errc::stopped)
-               : deliver(self.continuation()));
+    resume(self.scope().stop_requested() ? deliver_error(self.continuation(), errc::stopped)
+                                         : deliver(self.continuation()));
   }
 };
 

@@ -1,6 +1,7 @@
 #include <magpie/runtime/spawn.hpp>
 
 #include <magpie/runtime/error_trace.hpp>
+#include <magpie/runtime/failure_log.hpp>
 #include <magpie/runtime/root_group.hpp>
 #include <magpie/runtime/scheduler.hpp>
 
@@ -48,12 +49,14 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
   if (mine && failure_unseen) log_failure();
   if (before != running && before != dropped && before != refused)
     // It may be a task of another runtime; it is alive until it is posted.
-    reinterpret_cast<join_base*>(before)->scope().root().post(*reinterpret_cast<join_base*>(before));
+    reinterpret_cast<join_base*>(before)->scope().root().post(
+        *reinterpret_cast<join_base*>(before));
   if (!mine) group.count_end();  // else the caller does, after the state is gone
   return std::noop_coroutine();
 }
 
 void spawned_base::log_failure() noexcept {
+  if (!may_log_failure()) return;
   std::fprintf(stderr, "magpie: a detached task (spawned at %s:%u) failed: %s\n%s",
                root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
                error ? error.message().c_str() : "exception", format_trace(root.trace).c_str());

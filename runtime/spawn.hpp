@@ -168,8 +168,7 @@ class join_base : public operation {
     if (scope.stop_requested()) return false;
     if (state_ == nullptr) return true;
     // (J2) acquire with (J1): the outcome is visible.
-    return state_->word.load(order::acquire) == spawned_base::done &&
-           spend_budget(this_context());
+    return state_->word.load(order::acquire) == spawned_base::done && spend_budget(this_context());
   }
   std::error_code failed() const noexcept { return {}; }
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
@@ -251,8 +250,7 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
 
   /// True once the task has ended and its frame is gone.
   bool done() const noexcept {
-    return state_ == nullptr ||
-           state_->word.load(order::acquire) == detail::spawned_base::done;
+    return state_ == nullptr || state_->word.load(order::acquire) == detail::spawned_base::done;
   }
 
   /// Lets the task go on alone.

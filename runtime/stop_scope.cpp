@@ -6,7 +6,8 @@
 namespace magpie {
 
 bool stop_scope::enter(operation& op) noexcept {
-  if (!linked_ && parent_ != nullptr) [[unlikely]] link();
+  if (!linked_ && parent_ != nullptr) [[unlikely]]
+    link();
   std::uintptr_t idle = 0;
   const auto entered = reinterpret_cast<std::uintptr_t>(&op);
   // (A) pairs with (B) in mark(): the canceller sees every field that was written before.
@@ -40,7 +41,8 @@ void stop_scope::link() noexcept {
     if (scope->next_ != nullptr) scope->next_->previous_ = scope;
     parent->children_ = scope;
     scope->linked_ = true;
-    const bool stopped = (parent->word_.load(order::relaxed) & stopped_bit) != 0;
+    // Acquire pairs with (B): who is refused by it sees what the stopper did before.
+    const bool stopped = (parent->word_.load(order::acquire) & stopped_bit) != 0;
     parent->lock_.unlock();
     if (stopped) scope->request_stop();
   }

@@ -84,8 +84,7 @@ class stop_scope {
 
   /// Ends the current operation; false hands it to the canceller (see above).  Cost: one RMW.
   bool leave() noexcept {
-    const std::uintptr_t before =
-        word_.fetch_and(stopped_bit | busy_bit, order::acq_rel);  // (C)
+    const std::uintptr_t before = word_.fetch_and(stopped_bit | busy_bit, order::acq_rel);  // (C)
     MAGPIE_DEBUG_ASSERT((before & ~(stopped_bit | busy_bit)) != 0);
     return (before & busy_bit) == 0;
   }
@@ -122,8 +121,8 @@ class stop_scope {
   stop_scope* children_ = nullptr;
   stop_scope* walk_next_ = nullptr;  ///< The walk's work list; owned by the walker that marked us.
   spin_lock lock_;
-  bool linked_ = false;         ///< Written by the scope's own task only.
-  std::uint16_t pins_ = 0;      ///< Guarded by the parent's lock_.
+  bool linked_ = false;     ///< Written by the scope's own task only.
+  std::uint16_t pins_ = 0;  ///< Guarded by the parent's lock_.
 };
 
 }  // namespace magpie

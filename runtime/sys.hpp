@@ -48,8 +48,7 @@ class network {
   virtual int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept = 0;
   virtual int setsockopt(int fd, int level, int option, const void* value,
                          socklen_t size) noexcept = 0;
-  virtual int getsockopt(int fd, int level, int option, void* value,
-                         socklen_t* size) noexcept = 0;
+  virtual int getsockopt(int fd, int level, int option, void* value, socklen_t* size) noexcept = 0;
 
  protected:
   ~network() = default;

@@ -43,9 +43,7 @@ class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
   explicit operator bool() const noexcept { return static_cast<bool>(frame_); }
 
   /// For the library: gives up the frame.
-  std::coroutine_handle<promise_type> release() noexcept {
-    return std::exchange(frame_, nullptr);
-  }
+  std::coroutine_handle<promise_type> release() noexcept { return std::exchange(frame_, nullptr); }
 
  private:
   template <class>

@@ -1,5 +1,6 @@
 #include <magpie/runtime/task_group.hpp>
 
+#include <magpie/runtime/failure_log.hpp>
 #include <magpie/runtime/scheduler.hpp>
 
 #include <cstdio>
@@ -47,10 +48,11 @@ void task_group::child_ended(std::error_code error, void* exception, bool isolat
     }
   }
   if (just_stopped) return;
-  if (scope_.root().home->settings().log)
+  if (scope_.root().home->settings().log && detail::may_log_failure())
     std::fprintf(stderr, "magpie: a group's child (spawned at %s:%u) failed%s: %s\n%s",
                  root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
-                 isolated ? "" : " too", exception != nullptr ? "exception" : error.message().c_str(),
+                 isolated ? "" : " too",
+                 exception != nullptr ? "exception" : error.message().c_str(),
                  format_trace(root.trace).c_str());
   if (exception != nullptr) detail::drop_exception(exception);
 }

@@ -77,8 +77,7 @@ class task_group {
   /// Errors: none here; when memory runs out the group fails with not_enough_memory.
   /// Threads: any, while the group has not ended (asserted).  Cost: one pooled block.
   template <class T>
-  void spawn(task<T> t,
-             std::source_location where = std::source_location::current()) noexcept {
+  void spawn(task<T> t, std::source_location where = std::source_location::current()) noexcept {
     start(std::move(t), false, where);
   }
 
@@ -112,8 +111,7 @@ class task_group {
 
   /// For the library.
   stop_scope& scope() noexcept { return scope_; }
-  void child_ended(std::error_code error, void* exception, bool isolated,
-                   task_root& root) noexcept;
+  void child_ended(std::error_code error, void* exception, bool isolated, task_root& root) noexcept;
   /// Counts one end down; true for the last.
   bool count_down() noexcept { return pending_.fetch_sub(1, order::acq_rel) == 1; }  // (G1)
   /// The last has ended: the next step of the climb is the group's outcome.
@@ -143,10 +141,10 @@ class task_group {
   stop_scope scope_;
   atomic<std::size_t> pending_{1};  ///< The body counts as one.
   atomic<bool> stopped_{false};
-  spin_lock lock_;                  ///< Guards the failure.
+  spin_lock lock_;  ///< Guards the failure.
   std::error_code error_;
   void* exception_ = nullptr;
-  error_trace* trace_ = nullptr;    ///< Of the first failure.
+  error_trace* trace_ = nullptr;  ///< Of the first failure.
   detail::arrival_hook ended_hook_ = nullptr;
   void* ended_target_ = nullptr;
 };

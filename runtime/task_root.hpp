@@ -23,8 +23,8 @@ struct task_root {
   void post(runnable& work) noexcept;
 
   scheduler* home;
-  error_trace* trace = nullptr;    ///< Allocated at the first raise; null until then.
-  std::source_location spawned;    ///< Where the task was spawned.
+  error_trace* trace = nullptr;  ///< Allocated at the first raise; null until then.
+  std::source_location spawned;  ///< Where the task was spawned.
 };
 
 }  // namespace magpie

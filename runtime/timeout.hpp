@@ -79,7 +79,8 @@ class timeout_operation : runnable {
     auto& self = static_cast<timeout_operation&>(work);
     self.fired_ = true;
     self.scope_->request_stop();
-    if (self.meeting_.exchange(meeting::timer_ran, order::acq_rel) == meeting::none) return;  // (T2)
+    if (self.meeting_.exchange(meeting::timer_ran, order::acq_rel) == meeting::none)
+      return;  // (T2)
     step next(self.to_, self.outcome());
     next.traced = self.traced_;
     resume(deliver_on(next));
@@ -121,8 +122,8 @@ auto timeout_at(clock::time_point until, A&& a) noexcept {
 template <class Rep, class Period, class A>
 auto timeout(std::chrono::duration<Rep, Period> d, A&& a) noexcept {
   static_assert(!std::is_lvalue_reference_v<A>, "move the task or operation in");
-  return detail::timeout_operation<detail::operation_for<A>>(std::forward<A>(a),
-                                                             clock_duration(d), true);
+  return detail::timeout_operation<detail::operation_for<A>>(std::forward<A>(a), clock_duration(d),
+                                                             true);
 }
 
 }  // namespace magpie

@@ -10,9 +10,9 @@
 
 namespace magpie::uring_abi {
 
-inline constexpr unsigned feat_no_iowait = 1U << 17;   // IORING_FEAT_NO_IOWAIT, Linux 6.15
-inline constexpr unsigned enter_no_iowait = 1U << 7;   // IORING_ENTER_NO_IOWAIT
-inline constexpr unsigned sq_taskrun = 1U << 2;        // IORING_SQ_TASKRUN, 5.19
+inline constexpr unsigned feat_no_iowait = 1U << 17;  // IORING_FEAT_NO_IOWAIT, Linux 6.15
+inline constexpr unsigned enter_no_iowait = 1U << 7;  // IORING_ENTER_NO_IOWAIT
+inline constexpr unsigned sq_taskrun = 1U << 2;       // IORING_SQ_TASKRUN, 5.19
 
 /// Tells the kernel, once per process, that `kick_all_cores` will be used.
 inline void register_kicks() noexcept {

@@ -4,11 +4,11 @@
 #include <magpie/runtime/reactor_factory.hpp>
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/uring_abi.hpp>
+#include <magpie/runtime/uring_entry.hpp>
 #include <magpie/util/errc.hpp>
 
 #include <liburing.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -26,121 +26,16 @@
 extern "C" void __tsan_acquire(void*);
 extern "C" void __tsan_release(void*);
 #else
-// The kernel carries a slot from the submitter to the reaper; TSan cannot see that edge.
+// The kernel carries what was published to the reaper; TSan cannot see that edge.
 static void __tsan_acquire(void*) {}
 static void __tsan_release(void*) {}
 #endif
 
 namespace magpie {
-namespace {
 
-enum class entry_kind : std::uint8_t { wait = 1, wake = 2, cancel = 3, test = 4 };
-
-constexpr std::uint64_t tag(std::uint32_t slot, std::uint32_t generation,
-                            entry_kind kind) noexcept {
-  return (std::uint64_t{slot} << 32) | (std::uint64_t{generation & 0xff'ffff} << 8) |
-         static_cast<std::uint8_t>(kind);
-}
-
-unsigned ring_number(const io_uring* ring) noexcept {
-  return static_cast<unsigned>(ring->ring_fd);
-}
-
-unsigned load_acquire(const unsigned* shared) noexcept {
-  return __atomic_load_n(shared, __ATOMIC_ACQUIRE);  // pairs with the kernel's release
-}
-
-}  // namespace
+using namespace uring_entry;
 
 uring_reactor::uring_reactor() noexcept = default;
-
-uring_reactor* uring_reactor::make(ring_flavour flavour, std::error_code& error) noexcept {
-  auto* made = new (std::nothrow) uring_reactor;
-  error = made == nullptr ? std::make_error_code(std::errc::not_enough_memory)
-                          : made->set_up(flavour);
-  if (error) {
-    delete made;
-    return nullptr;
-  }
-  return made;
-}
-
-std::error_code uring_reactor::set_up(ring_flavour flavour) noexcept {
-  shared_ = flavour == ring_flavour::shared;
-  wake_fd_ = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!wake_fd_) return errno_code(errno);
-
-  static_assert(sizeof(io_uring) <= sizeof(ring_memory_));
-  auto* ring = ::new (static_cast<void*>(ring_memory_)) io_uring{};
-  // The ladder: an old kernel refuses flags with EINVAL, a small memlock limit with ENOMEM.
-  unsigned flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
-                   IORING_SETUP_TASKRUN_FLAG;
-  flags |= shared_ ? unsigned{IORING_SETUP_COOP_TASKRUN}
-                   : unsigned{IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
-  unsigned entries = submission_entries;
-  unsigned completions = completion_entries;
-  int code = 0;
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    io_uring_params params;
-    std::memset(&params, 0, sizeof params);
-    params.flags = flags;
-    params.cq_entries = completions;
-    code = ::io_uring_queue_init_params(entries, ring, &params);
-    if (code == 0) break;
-    if (code == -ENOMEM) {
-      entries = 64;
-      completions = 128;
-    } else if (code == -EINVAL && !shared_) {
-      flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
-              IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN;
-      shared_ = true;  // entered by its thread alone all the same
-    } else {
-      break;
-    }
-  }
-  if (code != 0) return errno_code(-code);
-  ring_ = ring;
-  ::io_uring_ring_dontfork(ring_);
-  if ((ring_->features & uring_abi::feat_no_iowait) != 0)
-    enter_flags_ = uring_abi::enter_no_iowait;
-  if ((ring_->features & IORING_FEAT_EXT_ARG) == 0 || (ring_->features & IORING_FEAT_NODROP) == 0)
-    return errc::unsupported;
-  for (unsigned i = 0; i < ring_->sq.ring_entries; ++i) ring_->sq.array[i] = i;
-  if (std::error_code failed = self_test()) return failed;
-  if (shared_) uring_abi::register_kicks();  // unregistered ones are refused
-  arm_wake();
-  return {};
-}
-
-/// A NOP and a poll cancelled by its tag, there and back: a filter may let setup pass and refuse
-/// to enter, and an old kernel may lack an opcode.
-std::error_code uring_reactor::self_test() noexcept {
-  io_uring_sqe* entry = next_entry();
-  ::io_uring_prep_nop(entry);
-  entry->user_data = tag(0, 0, entry_kind::test);
-  publish();
-  entry = next_entry();
-  ::io_uring_prep_poll_add(entry, wake_fd_.get(), POLLIN);
-  entry->user_data = tag(1, 0, entry_kind::test);
-  publish();
-  entry = next_entry();
-  ::io_uring_prep_cancel64(entry, tag(1, 0, entry_kind::test), 0);
-  entry->user_data = tag(2, 0, entry_kind::test);
-  publish();
-  const int code = ::io_uring_enter2(ring_number(ring_), 3, 3, IORING_ENTER_GETEVENTS, nullptr, 0);
-  if (code < 0) return errno_code(-code);
-  unsigned head = *ring_->cq.khead;
-  const unsigned tail = load_acquire(ring_->cq.ktail);
-  if (tail - head != 3) return errc::unsupported;
-  for (; head != tail; ++head) {
-    const io_uring_cqe& done = ring_->cq.cqes[head & ring_->cq.ring_mask];
-    const std::int32_t wanted =
-        done.user_data == tag(1, 0, entry_kind::test) ? -ECANCELED : 0;
-    if (done.res != wanted) return errc::unsupported;
-  }
-  __atomic_store_n(ring_->cq.khead, head, __ATOMIC_RELEASE);
-  return {};
-}
 
 uring_reactor::~uring_reactor() {
   if (ring_ != nullptr) ::io_uring_queue_exit(ring_);
@@ -242,7 +137,6 @@ bool uring_reactor::wait(readiness_operation& op) noexcept {
   entry->fd = op.io->fd;
   entry->poll32_events = op.dir == direction::read ? POLLIN | POLLRDHUP : POLLOUT;
   entry->user_data = tag(index, taken.generation, entry_kind::wait);
-  __tsan_release(&taken);
   begun_.store(begun_.load(order::relaxed) + 1, order::relaxed);
   if (!op.begin()) {
     begun_.store(begun_.load(order::relaxed) - 1, order::relaxed);
@@ -251,7 +145,8 @@ bool uring_reactor::wait(readiness_operation& op) noexcept {
     free_ = index;
     return false;
   }
-  publish();  // `op` may be gone already: a canceller knows the slot since begin()
+  __tsan_release(ring_);  // after begin(), whose writes a rescuer that reaps this relies on
+  publish();              // `op` may be gone already: a canceller knows the slot since begin()
   return true;
 }
 
@@ -271,7 +166,7 @@ void uring_reactor::cancel(readiness_operation& op) noexcept {
   op.io->detached = true;
   const bool asleep = parked_;
   lock_.unlock();
-  if (asleep) wake();  // the poll pins its file until the owner has cancelled it
+  if (asleep) wake();          // the poll pins its file until the owner has cancelled it
   op.scope().root().post(op);  // the last thing: the runtime may end with it
 }
 
@@ -331,7 +226,6 @@ readiness_operation* uring_reactor::complete(const io_uring_cqe& entry) noexcept
   if (kind != entry_kind::wait) return nullptr;  // a cancel that found nothing any more
   const auto index = static_cast<std::uint32_t>(entry.user_data >> 32);
   slot& held = slot_at(index);
-  __tsan_acquire(&held);
   if (entry.user_data != tag(index, held.generation, entry_kind::wait)) {
     stale_.store(stale_.load(order::relaxed) + 1, order::relaxed);
     return nullptr;
@@ -354,6 +248,7 @@ void uring_reactor::reap(std::size_t limit, runnable_chain& out) noexcept {
   unsigned head = __atomic_load_n(ring_->cq.khead, __ATOMIC_RELAXED);
   const unsigned tail = load_acquire(ring_->cq.ktail);
   const unsigned mask = ring_->cq.ring_mask;
+  __tsan_acquire(ring_);
   for (; head != tail && out.count < limit; ++head) {
     if (readiness_operation* op = complete(ring_->cq.cqes[head & mask])) out.push(*op);
   }
@@ -376,9 +271,8 @@ bool uring_reactor::enter(unsigned submit, unsigned wait_for, unsigned flags,
     argument.ts = reinterpret_cast<std::uint64_t>(&limit);
   }
   flags |= IORING_ENTER_EXT_ARG;
-  const int code =
-      ::io_uring_enter2(ring_number(ring_), submit, wait_for, flags,
-                        reinterpret_cast<sigset_t*>(&argument), sizeof argument);
+  const int code = ::io_uring_enter2(static_cast<unsigned>(ring_->ring_fd), submit, wait_for, flags,
+                                     reinterpret_cast<sigset_t*>(&argument), sizeof argument);
   return code >= 0;
 }
 
@@ -444,7 +338,7 @@ rescue_report uring_reactor::rescue(std::size_t limit, runnable_chain& out) noex
   // Flushing and kicking need no lock: the kernel serialises submitters, and a kick of an owner
   // that has gone on meanwhile is harmless.
   if (const auto pending = static_cast<unsigned>(unflushed()); pending != 0) {
-    ::io_uring_enter2(ring_number(ring_), pending, 0, 0, nullptr, 0);
+    ::io_uring_enter2(static_cast<unsigned>(ring_->ring_fd), pending, 0, 0, nullptr, 0);
     rescue_enters_.fetch_add(1, order::relaxed);
     report.flushed = true;
   }

@@ -79,9 +79,9 @@ class uring_reactor final : public reactor {
   struct slot {
     readiness_operation* op;
     std::uint32_t generation;
-    std::uint32_t next;   ///< In the free, freed or cancel list.
-    bool cancel_wanted;   ///< In the cancel list; the slot is not freed before it leaves it.
-    bool finished;        ///< Its terminal completion came while it was in the cancel list.
+    std::uint32_t next;  ///< In the free, freed or cancel list.
+    bool cancel_wanted;  ///< In the cancel list; the slot is not freed before it leaves it.
+    bool finished;       ///< Its terminal completion came while it was in the cancel list.
   };
 
   uring_reactor() noexcept;
@@ -100,7 +100,7 @@ class uring_reactor final : public reactor {
   bool enter(unsigned submit, unsigned wait_for, unsigned flags,
              std::uint64_t deadline_ns) noexcept;
   void hand_out(std::size_t limit, runnable_chain& out) noexcept;
-  void reap(std::size_t limit, runnable_chain& out) noexcept;     // under lock_
+  void reap(std::size_t limit, runnable_chain& out) noexcept;         // under lock_
   readiness_operation* complete(const io_uring_cqe& entry) noexcept;  // under lock_
   unsigned kernel_flags() const noexcept;
   bool completions_waiting() const noexcept;
@@ -109,22 +109,22 @@ class uring_reactor final : public reactor {
   io_uring* ring_ = nullptr;
   unique_fd wake_fd_;
   bool shared_ = true;
-  unsigned enter_flags_ = 0;      ///< NO_IOWAIT where the kernel knows it.
+  unsigned enter_flags_ = 0;  ///< NO_IOWAIT where the kernel knows it.
 
   // The owner's alone.
   std::uint32_t free_ = no_slot;
   std::uint32_t slots_made_ = 0;
-  unsigned sq_tail_ = 0;          ///< Our copy of the submission tail.
+  unsigned sq_tail_ = 0;  ///< Our copy of the submission tail.
 
   // Guarded by lock_.
   spin_lock lock_;
   std::uint32_t freed_ = no_slot;
   std::uint32_t cancels_ = no_slot;
   bool parked_ = false;
-  runnable_chain backlog_;        ///< Ended waits that no turn has handed out yet.
+  runnable_chain backlog_;  ///< Ended waits that no turn has handed out yet.
 
   atomic<bool> wake_armed_{false};
-  atomic<bool> woken_{false};        ///< A wake was collected that no blocking turn has seen yet.
+  atomic<bool> woken_{false};  ///< A wake was collected that no blocking turn has seen yet.
   atomic<bool> has_cancels_{false};
   atomic<bool> has_backlog_{false};
   atomic<std::size_t> begun_{0};     ///< Written by the owner.

@@ -35,7 +35,11 @@ bool detail::context::take_back(runnable& task) noexcept {
 
 worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
                std::uint64_t now_ns) noexcept
-    : shared_(shared), rng_(seed), queue_(shared), forks_(shared, !owner.settings().rescue), wheel_(now_ns) {
+    : shared_(shared),
+      rng_(seed),
+      queue_(shared),
+      forks_(shared, !owner.settings().rescue),
+      wheel_(now_ns) {
   home = &owner;
   index = at;
   timers = &wheel_;
@@ -210,12 +214,12 @@ void worker::fire_timers(std::uint64_t now_ns) noexcept {
 /// Work that others have: the injector, then half of somebody's queue.
 runnable* worker::find_elsewhere() noexcept {
   injector& shared_queue = home->shared_queue();
-  runnable* work =
-      shared_queue.pop_into(queue_, std::min<std::size_t>(shared_queue.size() / home->size() + 1,
-                                                          local_queue::capacity / 2));
+  runnable* work = shared_queue.pop_into(
+      queue_,
+      std::min<std::size_t>(shared_queue.size() / home->size() + 1, local_queue::capacity / 2));
   if (work == nullptr && shared_) {
-    if (!searching_) searching_ = home->sleepers().begin_search(
-                         static_cast<std::uint32_t>(home->size()));
+    if (!searching_)
+      searching_ = home->sleepers().begin_search(static_cast<std::uint32_t>(home->size()));
     if (searching_) work = steal();
   }
   if (work != nullptr && searching_) stop_searching();

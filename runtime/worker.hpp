@@ -31,16 +31,16 @@ class scheduler;
 
 /// What a worker counts.  Written by the worker, readable by anybody.
 struct worker_counters {
-  atomic<std::uint64_t> polls{0};       ///< Runnables run; also the heartbeat.
+  atomic<std::uint64_t> polls{0};  ///< Runnables run; also the heartbeat.
   atomic<std::uint64_t> lifo_polls{0};
-  atomic<std::uint64_t> steals{0};      ///< Successful steals.
+  atomic<std::uint64_t> steals{0};  ///< Successful steals.
   atomic<std::uint64_t> parks{0};
-  atomic<std::uint64_t> wakes{0};       ///< Wakes sent to this worker.
-  atomic<std::uint64_t> overflows{0};   ///< Times the local queue spilled into the injector.
-  atomic<std::uint64_t> watches{0};     ///< Looks of the watcher.
-  atomic<std::uint64_t> rescues{0};     ///< Rescues of another worker that found something.
+  atomic<std::uint64_t> wakes{0};      ///< Wakes sent to this worker.
+  atomic<std::uint64_t> overflows{0};  ///< Times the local queue spilled into the injector.
+  atomic<std::uint64_t> watches{0};    ///< Looks of the watcher.
+  atomic<std::uint64_t> rescues{0};    ///< Rescues of another worker that found something.
   atomic<std::uint64_t> kicks{0};
-  atomic<std::uint64_t> watch_ns{0};    ///< Time spent watching.
+  atomic<std::uint64_t> watch_ns{0};  ///< Time spent watching.
 
   /// A counter has one writer: no read-modify-write is needed.
   static void add(atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {

@@ -13,9 +13,9 @@ namespace magpie::detail {
 
 }  // namespace magpie::detail
 
-#define MAGPIE_ASSERT(expression)          \
-  (static_cast<bool>(expression)           \
-       ? static_cast<void>(0)              \
+#define MAGPIE_ASSERT(expression) \
+  (static_cast<bool>(expression)  \
+       ? static_cast<void>(0)     \
        : ::magpie::detail::assertion_failed(#expression, __FILE__, __LINE__))
 
 #ifndef MAGPIE_DEBUG_ASSERTS

@@ -25,9 +25,7 @@ inline std::error_code make_error_code(errc code) noexcept {
 }
 
 /// An errno value, as the kernel returned it (positive), as an error code.
-inline std::error_code errno_code(int number) noexcept {
-  return {number, std::system_category()};
-}
+inline std::error_code errno_code(int number) noexcept { return {number, std::system_category()}; }
 
 }  // namespace magpie
 

@@ -57,11 +57,16 @@ namespace model {
 
 inline rl::memory_order relacy_order(std::memory_order order) {
   switch (order) {
-    case std::memory_order_relaxed: return rl::mo_relaxed;
-    case std::memory_order_acquire: return rl::mo_acquire;
-    case std::memory_order_release: return rl::mo_release;
-    case std::memory_order_acq_rel: return rl::mo_acq_rel;
-    default: return rl::mo_seq_cst;
+    case std::memory_order_relaxed:
+      return rl::mo_relaxed;
+    case std::memory_order_acquire:
+      return rl::mo_acquire;
+    case std::memory_order_release:
+      return rl::mo_release;
+    case std::memory_order_acq_rel:
+      return rl::mo_acq_rel;
+    default:
+      return rl::mo_seq_cst;
   }
 }
 
@@ -71,12 +76,12 @@ inline rl::debug_info relacy_place(const std::source_location& where) {
 
 /// The halves of a torn read-modify-write.
 inline rl::memory_order load_half(std::memory_order order) {
-  return order == order::seq_cst                             ? rl::mo_seq_cst
+  return order == order::seq_cst                              ? rl::mo_seq_cst
          : order == order::acquire || order == order::acq_rel ? rl::mo_acquire
                                                               : rl::mo_relaxed;
 }
 inline rl::memory_order store_half(std::memory_order order) {
-  return order == order::seq_cst                             ? rl::mo_seq_cst
+  return order == order::seq_cst                              ? rl::mo_seq_cst
          : order == order::release || order == order::acq_rel ? rl::mo_release
                                                               : rl::mo_relaxed;
 }
@@ -136,8 +141,8 @@ class atomic {
   T modify(T value, std::memory_order order, const place& at) {
     if (model::engine.torn_at(operation::rmw, order, at)) {
       const T before = value_.load(model::load_half(order), model::relacy_place(at));
-      value_.store(rl::perform_rmw(rl::rmw_type_t<Type>(), before, value),
-                   model::store_half(order), model::relacy_place(at));
+      value_.store(rl::perform_rmw(rl::rmw_type_t<Type>(), before, value), model::store_half(order),
+                   model::relacy_place(at));
       return before;
     }
     order = model::engine.order_at(operation::rmw, order, at);

@@ -75,7 +75,8 @@ int main(int argc, char** argv) {
   using magpie::model::entry;
   return magpie::model::run(
       {.name = "fork_deque",
-       .scenarios = {entry<joining>("joining", 3), entry<owner_and_thieves>("owner_and_thieves", 2)},
+       .scenarios = {entry<joining>("joining", 3),
+                     entry<owner_and_thieves>("owner_and_thieves", 2)},
        .files = {"runtime/fork_deque.hpp"},
        .equivalents = {{"basic_fork_deque::push.load#2 acquire->relaxed",
                         "needs a load that sees a later store, which this checker never shows"},

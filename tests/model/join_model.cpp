@@ -1,9 +1,8 @@
 /// Model: the word between a spawned task, its joiner, the joiner's canceller and the handle.
 ///
-/// A transcription: `finish` mirrors spawned_base::finish (spawn.cpp), `enlist`, `joined` and
-/// `cancel_join` mirror join_base (spawn.cpp), `detach` mirrors join_handle::detach (spawn.hpp).
-/// What is left out: deferred joins, which touch one worker alone.  The joiner's stop scope is real.
-#include <magpie/tests/model/model.hpp>
+/// The word is transcribed in join_protocol.hpp, the joiner's stop scope is the real one.  Deferred
+/// joins are left out: they touch one worker alone.
+#include <magpie/tests/model/join_protocol.hpp>
 
 #include <magpie/runtime/stop_scope.cpp>
 #include <magpie/runtime/task_root.hpp>
@@ -17,19 +16,12 @@ task_root::~task_root() = default;
 namespace joins {
 
 using model::bed;
-using model::logic;
-
-constexpr std::uintptr_t running = 0;
-constexpr std::uintptr_t done = 1;
-constexpr std::uintptr_t dropped = 2;
-constexpr std::uintptr_t refused = 3;
 
 struct world;
 inline world* current = nullptr;
 
 /// The task's state: freed once, by the task or by its handle.
-struct state {
-  atomic<std::uintptr_t> word{running};
+struct state : join_word {
   plain<int> outcome{0};
 };
 
@@ -42,6 +34,7 @@ class join final : public magpie::operation {
   void place_in(stop_scope& scope) noexcept { prepare({}, scope); }
 
   plain<int> cancelled{0};
+  plain<int> link{0};  ///< Written by whoever posts it, and by the queue's owner.
 
  private:
   static void cancel_join(magpie::operation& op) noexcept;
@@ -64,6 +57,7 @@ struct world {
   }
 
   void post() {
+    op->link = 1;
     MAGPIE_ASSERT(inbox.fetch_add(1, order::acq_rel) == 0);  // in one queue at a time
     joiner.wake();
   }
@@ -77,8 +71,7 @@ struct world {
   /// The task ends.
   void finish() {
     task->outcome = 7;
-    // (J1)
-    const std::uintptr_t before = task->word.exchange(done, order::acq_rel);
+    const std::uintptr_t before = task->end_task();
     if (before == dropped) free();
     if (before != running && before != dropped && before != refused &&
         !logic("the_end_wakes_no_joiner"))
@@ -98,6 +91,7 @@ struct world {
     do {
       joiner.sleep();
       MAGPIE_ASSERT(inbox.exchange(0, order::acq_rel) == 1);
+      op->link = 0;
     } while (!op->end());
     const bool ended = op->cancelled == 0;
     op.reset();
@@ -111,24 +105,15 @@ struct world {
   }
 
   void enlist() {
-    std::uintptr_t now = running;
-    // (J3)
-    if (task->word.compare_exchange_strong(now, reinterpret_cast<std::uintptr_t>(&*op),
-                                           order::acq_rel, order::acquire))
-      return;
-    if (now == refused) {
-      op->cancelled = 1;
-      if (!logic("refusal_stays"))
-        task->word.compare_exchange_strong(now, running, order::acq_rel, order::acquire);
-    } else {
-      MAGPIE_ASSERT(now == done);
-    }
+    op->link = 0;
+    const auto how = task->enlist(reinterpret_cast<std::uintptr_t>(&*op));
+    if (how == join_word::enlisted::waits) return;
+    if (how == join_word::enlisted::stopped) op->cancelled = 1;
     post();
   }
 
   void detach() {
-    // (J4)
-    if (task->word.exchange(dropped, order::acq_rel) == done) free();
+    if (task->drop()) free();
   }
 
   void after() { MAGPIE_ASSERT(freed.load(order::relaxed) == 1); }
@@ -136,15 +121,7 @@ struct world {
 
 inline void join::cancel_join(magpie::operation& op) noexcept {
   auto& self = static_cast<join&>(op);
-  atomic<std::uintptr_t>& word = current->task->word;
-  const auto joining = reinterpret_cast<std::uintptr_t>(&self);
-  std::uintptr_t now = joining;
-  for (;;) {
-    const std::uintptr_t next = now == joining ? running : refused;
-    if (word.compare_exchange_weak(now, next, order::acq_rel, order::acquire)) break;
-    if (now == done && !logic("cancel_overrides_the_end")) return;
-  }
-  if (now != joining) return;
+  if (!current->task->cancel(reinterpret_cast<std::uintptr_t>(&self))) return;
   self.cancelled = 1;
   current->post();
 }
@@ -233,7 +210,17 @@ int main(int argc, char** argv) {
        .scenarios = {entry<end_and_drop>("end_and_drop", 4), entry<end_and_join>("end_and_join", 4),
                      entry<end_join_and_stop>("end_join_and_stop", 2),
                      entry<stop_and_join_again>("stop_and_join_again", 2)},
-       .files = {"tests/model/join_model.cpp"},
-       .logic_mutants = {"the_end_wakes_no_joiner", "refusal_stays", "cancel_overrides_the_end"}},
+       .files = {"tests/model/join_protocol.hpp"},
+       .logic_mutants = {"the_end_wakes_no_joiner", "refusal_stays", "cancel_overrides_the_end"},
+       .equivalents = {{"join_word::enlist.cas#2 acq_rel->acquire",
+                        "a joiner that found `refused` goes on as stopped: it hands nothing on"},
+                       {"join_word::enlist.cas#2 acq_rel->release", "and reads nothing"},
+                       {"join_word::enlist.cas-failure#2 acquire->relaxed", "and reads nothing"},
+                       {"join_word::cancel.cas acq_rel->acquire",
+                        "BUSY of the stop scope orders canceller and joiner"},
+                       {"join_word::cancel.cas-failure acquire->relaxed",
+                        "a canceller that finds the end reads nothing"},
+                       {"join_word::drop.rmw acq_rel->acquire",
+                        "a handle that was never joined has written nothing"}}},
       argc, argv);
 }

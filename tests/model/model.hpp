@@ -63,11 +63,10 @@ template <typename Scenario>
 outcome explore(rl::test_params& params) {
   constexpr rl::thread_id_t threads = Scenario::params::thread_count;
   rl::ostringstream state;
-  const auto result = params.search_type == rl::sched_random
-                          ? rl::run_test<Scenario, rl::random_scheduler<threads>>(params, state,
-                                                                                  false)
-                          : rl::run_test<Scenario, rl::context_bound_scheduler<threads>>(
-                                params, state, false);
+  const auto result =
+      params.search_type == rl::sched_random
+          ? rl::run_test<Scenario, rl::random_scheduler<threads>>(params, state, false)
+          : rl::run_test<Scenario, rl::context_bound_scheduler<threads>>(params, state, false);
   if (result != rl::test_result_success && params.output_stream == &std::cerr) {
     params.initial_state = state.str();  // once more, telling what happens
     params.collect_history = true;
@@ -94,7 +93,7 @@ struct equivalent {
 struct plan {
   const char* name;
   std::vector<scenario_entry> scenarios;
-  std::vector<std::string> files;              // where to look for operations to mutate
+  std::vector<std::string> files;  // where to look for operations to mutate
   std::vector<const char*> logic_mutants = {};
   std::vector<equivalent> equivalents = {};
   std::uint64_t random_schedules = 50'000;

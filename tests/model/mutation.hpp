@@ -37,11 +37,16 @@ inline const char* name_of(operation kind) {
 
 inline const char* name_of(std::memory_order order) {
   switch (order) {
-    case std::memory_order_relaxed: return "relaxed";
-    case std::memory_order_acquire: return "acquire";
-    case std::memory_order_release: return "release";
-    case std::memory_order_acq_rel: return "acq_rel";
-    default: return "seq_cst";
+    case std::memory_order_relaxed:
+      return "relaxed";
+    case std::memory_order_acquire:
+      return "acquire";
+    case std::memory_order_release:
+      return "release";
+    case std::memory_order_acq_rel:
+      return "acq_rel";
+    default:
+      return "seq_cst";
   }
 }
 
@@ -94,11 +99,10 @@ class mutation_engine {
     }
     std::ranges::sort(chosen, [](const site* a, const site* b) {
       const int order = std::strcmp(a->where.file_name(), b->where.file_name());
-      return order != 0 ? order < 0
-             : a->where.line() != b->where.line()
-                 ? a->where.line() < b->where.line()
-                 : a->where.column() != b->where.column() ? a->where.column() < b->where.column()
-                                                          : a->kind < b->kind;
+      return order != 0                               ? order < 0
+             : a->where.line() != b->where.line()     ? a->where.line() < b->where.line()
+             : a->where.column() != b->where.column() ? a->where.column() < b->where.column()
+                                                      : a->kind < b->kind;
     });
     std::vector<mutant> all;
     std::vector<std::string> stems;
@@ -115,8 +119,8 @@ class mutation_engine {
 
  private:
   const site* find(operation kind, std::memory_order order, const std::source_location& where) {
-    std::size_t slot = (where.line() * 31 + where.column() * 7 + static_cast<unsigned>(kind)) %
-                       sites_.size();
+    std::size_t slot =
+        (where.line() * 31 + where.column() * 7 + static_cast<unsigned>(kind)) % sites_.size();
     for (;; slot = (slot + 1) % sites_.size()) {
       site& s = sites_[slot];
       if (s.where.file_name() == nullptr || s.where.line() == 0) {
@@ -127,8 +131,8 @@ class mutation_engine {
         s = {where, kind, order};
         return &s;
       }
-      if (s.where.line() == where.line() && s.where.column() == where.column() &&
-          s.kind == kind && std::strcmp(s.where.file_name(), where.file_name()) == 0) {
+      if (s.where.line() == where.line() && s.where.column() == where.column() && s.kind == kind &&
+          std::strcmp(s.where.file_name(), where.file_name()) == 0) {
         return &s;
       }
     }
@@ -160,7 +164,7 @@ class mutation_engine {
     };
     switch (s.order) {
       case std::memory_order_seq_cst:
-        weaken(s.kind == operation::store  ? std::memory_order_release
+        weaken(s.kind == operation::store ? std::memory_order_release
                : s.kind == operation::load || s.kind == operation::cas_failure
                    ? std::memory_order_acquire
                    : std::memory_order_acq_rel);

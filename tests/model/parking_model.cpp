@@ -1,11 +1,10 @@
 /// Model: no wake-up of a worker is lost between its parking, a rescuer that reaps its completions,
 /// and whoever wakes it; the LIFO slot and its thief; the meeting of a timeout's two parties.
 ///
-/// Transcriptions: `wake`, `park` mirror worker.cpp (worker::wake, worker::park) with the parts of
+/// The protocols are transcribed in parking_protocol.hpp; the ring here stands for the parts of
 /// uring_reactor.cpp that they use (set_parked, turn, wake, rescue): a wake-up is an entry in the
-/// completion queue, and blocking returns when there is one.  `slot` mirrors worker::post_local and
-/// take_lifo.  `meeting` mirrors timeout.hpp (arrived, timer_fired).
-#include <magpie/tests/model/model.hpp>
+/// completion queue, and blocking returns when there is one.
+#include <magpie/tests/model/parking_protocol.hpp>
 
 #include <magpie/tests/model/work.hpp>
 #include <magpie/util/spin_lock.hpp>
@@ -13,7 +12,6 @@
 namespace magpie::parking {
 
 using model::bed;
-using model::logic;
 using model::scenario;
 
 /// A worker's ring as far as waking goes.
@@ -49,17 +47,16 @@ struct ring {
 
 struct worker {
   ring io;
-  atomic<bool> notified{false};
+  notice note;
 
   void wake() {
-    if (!notified.exchange(true, order::acq_rel)) io.wake();  // (N1)
+    if (note.give()) io.wake();
   }
   void park() {
     io.set_parked(true);
-    const bool told = notified.load(order::acquire);
-    if (!told || logic("parker_ignores_the_notice")) io.turn();
+    if (!note.given() || logic("parker_ignores_the_notice")) io.turn();
     io.set_parked(false);
-    static_cast<void>(notified.exchange(false, order::acq_rel));  // (N2)
+    note.take();
   }
 };
 
@@ -99,28 +96,25 @@ struct two_wakers : scenario<two_wakers, 3> {
   }
 };
 
-// ---- the LIFO slot -------------------------------------------------------------------------------
+// ---- the LIFO slot ------------------------------------------------------------------------------
 
 struct lifo_and_thief : scenario<lifo_and_thief, 2> {
   model::task tasks[3];
-  atomic<runnable*> slot{nullptr};
+  lifo_slot slot;
 
-  void post_local(model::task& work) {
-    work.prepare();
-    runnable* before = slot.exchange(&work, order::acq_rel);  // (L1)
-    if (before != nullptr) model::take(before);               // goes to the owner's own queue
-  }
-  void take_lifo() {
-    if (slot.load(order::relaxed) == nullptr) return;
-    if (runnable* work = slot.exchange(nullptr, order::acq_rel)) model::take(work);  // (L2)
+  static void run(runnable* work) {
+    if (work != nullptr) model::take(work);
   }
   void thread(unsigned index) {
     if (index == 0) {
-      for (model::task& one : tasks) post_local(one);
-      take_lifo();
+      for (model::task& one : tasks) {
+        one.prepare();
+        run(slot.post(one));
+      }
+      run(slot.take());
     } else {
-      take_lifo();
-      take_lifo();
+      run(slot.take());
+      run(slot.take());
     }
   }
   void after() {
@@ -128,32 +122,28 @@ struct lifo_and_thief : scenario<lifo_and_thief, 2> {
   }
 };
 
-// ---- the meeting of a timeout --------------------------------------------------------------------
+// ---- the meeting of a timeout -------------------------------------------------------------------
 
+/// The timer could not be disarmed any more when x arrived.
 struct timeout_meeting : scenario<timeout_meeting, 2> {
-  enum meeting : int { none, x_arrived, timer_ran };
-  atomic<int> met{none};
-  plain<int> error{0};   // written when x arrives
-  plain<int> fired{0};   // written when the timer runs
+  meeting met;
+  plain<int> error{0};  // written when x arrives
+  plain<int> fired{0};  // written when the timer runs
   plain<int> went_on{0};
 
   void go_on() {
     MAGPIE_ASSERT(error == 1 && fired == 1);
     went_on = went_on + 1;
   }
-  /// The timer could not be disarmed any more.
-  void arrived() {
-    error = 1;
-    if (met.exchange(x_arrived, order::acq_rel) == none) return;  // (T1)
-    go_on();
+  void thread(unsigned index) {
+    if (index == 0) {
+      error = 1;
+      if (met.x_is_second()) go_on();
+    } else {
+      fired = 1;
+      if (met.timer_is_second() || logic("the_timer_never_waits")) go_on();
+    }
   }
-  void timer_fired() {
-    fired = 1;
-    if (met.exchange(timer_ran, order::acq_rel) == none && !logic("the_timer_never_waits"))
-      return;  // (T2)
-    go_on();
-  }
-  void thread(unsigned index) { index == 0 ? arrived() : timer_fired(); }
   void after() { MAGPIE_ASSERT(went_on == 1); }
 };
 
@@ -165,11 +155,16 @@ int main(int argc, char** argv) {
   return magpie::model::run(
       {.name = "parking",
        .scenarios = {entry<wake_and_rescue>("wake_and_rescue", 3),
-                     entry<two_wakers>("two_wakers", 3),
-                     entry<lifo_and_thief>("lifo_and_thief", 5),
+                     entry<two_wakers>("two_wakers", 3), entry<lifo_and_thief>("lifo_and_thief", 5),
                      entry<timeout_meeting>("timeout_meeting", 5)},
-       .files = {"tests/model/parking_model.cpp"},
+       .files = {"tests/model/parking_protocol.hpp"},
        .logic_mutants = {"rescuer_reaps_the_parked", "parker_ignores_the_notice",
-                         "the_timer_never_waits"}},
+                         "the_timer_never_waits"},
+       .equivalents = {{"notice::give.rmw acq_rel->release", "a waker reads nothing after it"},
+                       {"notice::given.load acquire->relaxed", "(N2) acquires in its place"},
+                       {"notice::take.rmw acq_rel->acquire", "the sleeper hands nothing on by it"},
+                       {"lifo_slot::post.rmw acq_rel->release",
+                        "what comes out is the owner's own, or nothing"},
+                       {"lifo_slot::take.rmw acq_rel->acquire", "a taker leaves nothing there"}}},
       argc, argv);
 }

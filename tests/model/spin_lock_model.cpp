@@ -45,9 +45,9 @@ struct trying : scenario<trying, 3> {
 
 int main(int argc, char** argv) {
   using magpie::model::entry;
-  return magpie::model::run({.name = "spin_lock",
-                             .scenarios = {entry<counting>("counting", 3),
-                                           entry<trying>("trying", 3)},
-                             .files = {"util/spin_lock.hpp"}},
-                            argc, argv);
+  return magpie::model::run(
+      {.name = "spin_lock",
+       .scenarios = {entry<counting>("counting", 3), entry<trying>("trying", 3)},
+       .files = {"util/spin_lock.hpp"}},
+      argc, argv);
 }

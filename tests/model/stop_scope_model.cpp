@@ -1,6 +1,6 @@
-/// Model: an operation resolves exactly once, however its completion, a stop and the end of its scope
-/// meet.  The real scope under the checker; the operation is armed, completed and cancelled as a join
-/// or a sleep is.
+/// Model: an operation resolves exactly once, however its completion, a stop and the end of its
+/// scope meet. The real scope under the checker; the operation is armed, completed and cancelled as
+/// a join or a sleep is.
 #include <magpie/tests/model/model.hpp>
 
 #include <magpie/runtime/stop_scope.cpp>
@@ -32,6 +32,7 @@ class waiting : public magpie::operation {
 
   plain<int> described{0};      ///< Written before it begins, read by its canceller.
   plain<int> was_cancelled{0};  ///< Written by its canceller, read when it has ended.
+  plain<int> link{0};           ///< Written by whoever posts it, and by the queue's owner.
 
  private:
   static void cancel_it(magpie::operation& op) noexcept;
@@ -48,6 +49,8 @@ struct world {
   atomic<int> inbox{0};
   bed worker;
   plain<int> ended{0};
+  int lonely = 0;        // 1: there is one stopper
+  plain<int> reason{0};  // written by a stopper who is alone, before it stops
 
   void before() {
     current = this;
@@ -56,6 +59,7 @@ struct world {
   }
 
   void post() {
+    op->link = 1;
     MAGPIE_ASSERT(inbox.fetch_add(1, order::acq_rel) == 0);  // in one queue at a time
     worker.wake();
   }
@@ -70,12 +74,16 @@ struct world {
       do {
         worker.sleep();
         MAGPIE_ASSERT(inbox.exchange(0, order::acq_rel) == 1);
+        op->link = 0;
       } while (!op->end());
       if (word.load(order::relaxed) == completed) {
         MAGPIE_ASSERT(value == 1);
       } else {
         MAGPIE_ASSERT(word.load(order::relaxed) == cancelled && op->was_cancelled == 1);
+        op->was_cancelled = 2;  // nobody else touches it any more
       }
+    } else {
+      MAGPIE_ASSERT(reason == lonely);
     }
     op.reset();
     ended = ended + 1;
@@ -95,6 +103,11 @@ struct world {
       post();
   }
 
+  void stop_with_reason(stop_scope& at) {
+    reason = 1;
+    at.request_stop();
+  }
+
   void after() {
     MAGPIE_ASSERT(ended == 1);
     scope.reset();
@@ -110,6 +123,7 @@ inline void waiting::cancel_it(magpie::operation& op) noexcept {
     if (!current->word.compare_exchange_strong(now, cancelled, order::acq_rel, order::acquire))
       continue;
     if (now == armed && !logic("cancel_posts_nothing")) current->post();
+    MAGPIE_ASSERT(self.was_cancelled == 1);  // BUSY: still the canceller's
     return;
   }
 }
@@ -129,15 +143,21 @@ using magpie::stops::world;
 
 /// A sleep: only a stop ends it.  The walk goes over the scope while the task closes it.
 struct stop_of_a_wait : scenario<stop_of_a_wait, 2>, world {
-  void before() { world::before(); }
-  void thread(unsigned index) { index == 0 ? await_and_close() : top.request_stop(); }
+  void before() {
+    world::before();
+    lonely = 1;
+  }
+  void thread(unsigned index) { index == 0 ? await_and_close() : stop_with_reason(top); }
   void after() { world::after(); }
 };
 
 /// The scope is stopped directly, as by a handle, which keeps it alive.
 struct stop_at_the_scope : scenario<stop_at_the_scope, 2>, world {
-  void before() { world::before(); }
-  void thread(unsigned index) { index == 0 ? await() : scope->request_stop(); }
+  void before() {
+    world::before();
+    lonely = 1;
+  }
+  void thread(unsigned index) { index == 0 ? await() : stop_with_reason(*scope); }
   void after() { world::after(); }
 };
 

@@ -21,7 +21,8 @@
 
 namespace magpie::net {
 
-/// How GoogleTest shows an address.
+/// How GoogleTest shows an address; the name is its choice.
+// NOLINTNEXTLINE(readability-identifier-naming)
 inline void PrintTo(const socket_address& address, std::ostream* out) {
   *out << address.to_string();
 }

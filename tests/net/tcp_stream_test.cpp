@@ -220,7 +220,7 @@ task<> write_slowly(tcp_stream& to, std::uint64_t total) {
 // Reads that are stopped all the time, around the moment at which bytes arrive, lose none.
 MAGPIE_TASK_TEST(tcp_stream, stopping_reads_loses_no_byte_concurrent) {
   stream_pair peers = co_await connected_pair();
-  const std::uint64_t total = 7 * 1500;
+  const std::uint64_t total = 10'500;
   co_await with_task_group([&](task_group& group) -> task<> {
     group.spawn(write_slowly(peers.client, total));
     random_source random(2);

@@ -61,7 +61,7 @@ MAGPIE_TASK_TEST(tcp, the_echo_server_of_the_readme_concurrent) {
   EXPECT_EQ(error_of(ended), errc::aborted);
 }
 
-constexpr std::size_t piece_size = 256 * 1024;
+constexpr std::size_t piece_size = 262'144;
 
 task<> send_pattern(tcp_stream& to, std::uint64_t total, std::uint64_t salt) {
   random_source random(salt);

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+
 namespace magpie::tests {
 namespace {
 
@@ -31,7 +33,7 @@ TEST(cpu_count, is_at_least_one_and_at_most_the_affinity) {
   ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
   cpu_set_t one;
   CPU_ZERO(&one);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &before)) continue;
     CPU_SET(cpu, &one);
     break;

@@ -66,8 +66,7 @@ TEST(error_trace, holds_the_places_innermost_first_and_leads_through_boundaries)
   const auto trace = run_in_simulation(traces_three_frames());
   ASSERT_TRUE(trace);
   EXPECT_EQ(trace->error, some_error());
-  EXPECT_EQ(lines_of(*trace),
-            (std::vector<unsigned>{line_of_fail, line_of_middle, line_of_upper}));
+  EXPECT_EQ(lines_of(*trace), (std::vector<unsigned>{line_of_fail, line_of_middle, line_of_upper}));
   const std::string text = format_trace(&*trace);
   EXPECT_NE(text.find("raised at"), std::string::npos);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3);

@@ -62,7 +62,7 @@ TEST(fork_deque_test, random_operations_agree_with_a_deque) {
   std::vector<item> items(16);
   std::size_t next = 0;
   for (int i = 0; i < 200'000; ++i) {
-    const unsigned what = random() % 5;
+    const auto what = random() % 5;
     if (what < 2) {
       item& one = items[next++ % items.size()];
       const bool room = reference.size() < 16;

@@ -1,5 +1,5 @@
-/// The shapes of coroutine code that GCC 12 miscompiles, each in the form to write instead, and each
-/// checked to destroy what it makes exactly once.  docs/gcc12.md shows the same to users.
+/// The shapes of coroutine code that GCC 12 miscompiles, each in the form to write instead, and
+/// each checked to destroy what it makes exactly once. docs/gcc12.md shows the same to users.
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/sleep.hpp>
@@ -43,7 +43,7 @@ task<int> value_of(owner o) {
   co_return *o.held;
 }
 
-// ---- row 1: an await in a condition --------------------------------------------------------------
+// ---- row 1: an await in a condition -------------------------------------------------------------
 
 task<int> conditions() {
   int count = 0;  // a local of the enclosing scope alone would do; a named value is clearer
@@ -69,7 +69,7 @@ TEST(gcc12_shapes, an_await_is_named_before_it_decides) {
   EXPECT_EQ(run_in_simulation(conditions()).value(), 5);
 }
 
-// ---- row 2: owning closures ----------------------------------------------------------------------
+// ---- row 2: owning closures ---------------------------------------------------------------------
 
 template <class F>
 task<int> calls(F function) {
@@ -107,7 +107,7 @@ TEST(gcc12_shapes, an_owning_closure_is_named_and_moved) {
   EXPECT_EQ(run_in_cell(owning_closures()).value(), 16);
 }
 
-// ---- rows 3 and 6: aggregates and braced lists ---------------------------------------------------
+// ---- rows 3 and 6: aggregates and braced lists --------------------------------------------------
 
 struct settings {
   settings() = default;
@@ -136,7 +136,8 @@ task<int> sums_of(std::span<const int> values) {
 }
 
 task<int> aggregates_and_lists() {
-  const int constructed = co_await uses_settings(settings(4, "a name that needs memory of its own"));
+  const int constructed =
+      co_await uses_settings(settings(4, "a name that needs memory of its own"));
   settings chosen;
   chosen.count = 1;
   const int named = co_await uses_settings(std::move(chosen));
@@ -151,7 +152,7 @@ TEST(gcc12_shapes, options_have_constructors_and_lists_have_names) {
   EXPECT_EQ(run_in_cell(aggregates_and_lists()).value(), 39 + 1 + 6 + 15);
 }
 
-// ---- row 4: the ternary --------------------------------------------------------------------------
+// ---- row 4: the ternary -------------------------------------------------------------------------
 
 task<std::string> chooses(bool which) {
   std::string chosen;
@@ -168,7 +169,7 @@ TEST(gcc12_shapes, if_and_else_in_place_of_the_ternary) {
   EXPECT_EQ(run_in_cell(chooses(false)).value().size(), 41U);
 }
 
-// ---- row 5: awaits inside initialisers -----------------------------------------------------------
+// ---- row 5: awaits inside initialisers ----------------------------------------------------------
 
 struct pair_of_texts {
   std::string first;
@@ -196,7 +197,7 @@ TEST(gcc12_shapes, awaits_are_hoisted_out_of_initialisers) {
   EXPECT_EQ(run_in_cell(fills_arrays()).value(), 135U);
 }
 
-// ---- plain shapes that are fine ------------------------------------------------------------------
+// ---- plain shapes that are fine -----------------------------------------------------------------
 
 task<int> temporaries_with_constructors() {
   const int direct = co_await value_of(owner(4));
@@ -209,7 +210,7 @@ TEST(gcc12_shapes, class_temporaries_with_constructors_are_fine) {
   EXPECT_EQ(run_in_cell(temporaries_with_constructors()).value(), 52);
 }
 
-// ---- row 8: no tail call where there is no optimisation ------------------------------------------
+// ---- row 8: no tail call where there is no optimisation -----------------------------------------
 
 task<int> value_of_inline(int i) { co_return i; }
 

@@ -195,8 +195,7 @@ TEST(local_queue_stealing, behaves_as_a_deque) {
       }
       default: {
         auto& victim = models[1 - q];
-        const std::size_t half =
-            model.size() > 8 ? 0 : victim.size() - victim.size() / 2;
+        const std::size_t half = model.size() > 8 ? 0 : victim.size() - victim.size() / 2;
         runnable* r = queues[1 - q].steal_into(queue);
         ASSERT_EQ(r, half == 0 ? nullptr : victim[half - 1]);
         if (half != 0) {

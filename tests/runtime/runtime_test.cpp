@@ -99,7 +99,7 @@ TEST(runtime, counts_what_it_does) {
   EXPECT_EQ(counted.waits_in_flight, 0U);
 }
 
-// ---- fairness ------------------------------------------------------------------------------------
+// ---- fairness -----------------------------------------------------------------------------------
 
 /// Spawns itself anew and ends: on one worker the newest task always comes next.
 task<> bounces(atomic<bool>& leave) {
@@ -179,20 +179,26 @@ task<> blocks_for_its_child() {
   co_await child.join();
 }
 
+/// After pauses in which workers park and take turns in watching each other.
+task<> blocks_often(int times) {
+  for (int i = 0; i < times; ++i) {
+    co_await sleep_for(std::chrono::microseconds(60 * (i % 7)));
+    co_await blocks_for_its_child();
+  }
+}
+
 TEST(runtime, concurrent_a_blocked_worker_strands_nobody) {
   MAGPIE_NEED_KERNEL();
   if (matrix_workers() < 2) GTEST_SKIP() << "needs two workers";
-  for (int i = 0; i < 20; ++i) EXPECT_TRUE(run_in_cell(blocks_for_its_child()));
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(run_in_cell(blocks_often(20)));
 }
 
-// ---- options -------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------
 
 /// Sets a variable of the environment for its lifetime.
 class with_environment {
  public:
-  with_environment(const char* name, const char* value) : name_(name) {
-    ::setenv(name, value, 1);
-  }
+  with_environment(const char* name, const char* value) : name_(name) { ::setenv(name, value, 1); }
   ~with_environment() { ::unsetenv(name_); }
   with_environment(const with_environment&) = delete;
   with_environment& operator=(const with_environment&) = delete;

@@ -101,7 +101,7 @@ TEST(shutdown, concurrent_tasks_that_wait_for_each_other) {
 }
 
 task<> breeds(int generations, counted here) {
-  const auto slept = co_await as_result(sleep_for(1h));
+  [[maybe_unused]] const auto slept = co_await as_result(sleep_for(1h));
   if (generations > 0) {
     spawn(breeds(generations - 1, here)).detach();
     spawn(breeds(generations - 1, here)).detach();
@@ -157,12 +157,12 @@ TEST(shutdown, concurrent_many_starts_and_ends) {
   EXPECT_EQ(alive.load(order::relaxed), 0);
 }
 
-// ---- deadlines -----------------------------------------------------------------------------------
+// ---- deadlines ----------------------------------------------------------------------------------
 
 /// Swallows stops until it is told to leave, and frees what it waits for.
 task<> is_stubborn(atomic<bool>& leave) {
   while (!leave.load(order::acquire)) {
-    const auto slept = co_await as_result(sleep_for(50us));
+    [[maybe_unused]] const auto slept = co_await as_result(sleep_for(50us));
   }
 }
 
@@ -227,7 +227,7 @@ TEST(shutdown, counts_its_deadline_in_simulated_time) {
 }
 
 task<> cleans_up_slowly(atomic<bool>& cleaned) {
-  const auto slept = co_await as_result(sleep_for(1h));
+  [[maybe_unused]] const auto slept = co_await as_result(sleep_for(1h));
   const int done = co_await run_blocking([] { return 1; });  // refused: it is stopped
   cleaned.store(done == 1, order::relaxed);
 }
@@ -243,7 +243,7 @@ TEST(shutdown, a_stopped_task_starts_no_new_operation) {
   EXPECT_FALSE(cleaned.load(order::relaxed));
 }
 
-// ---- foreign threads -----------------------------------------------------------------------------
+// ---- foreign threads ----------------------------------------------------------------------------
 
 TEST(shutdown, concurrent_foreign_threads_abort_while_the_runtime_ends) {
   MAGPIE_NEED_KERNEL();

@@ -104,8 +104,8 @@ task<> the_far_future() {
   handles.push_back(spawn(sleeps(std::chrono::hours::max())));
   handles.push_back(spawn(sleeps(std::chrono::years::max())));
   handles.push_back(spawn(sleeps(std::chrono::duration<std::uint64_t>::max())));
-  handles.push_back(spawn(sleeps(
-      std::chrono::duration<double>(std::numeric_limits<double>::infinity()))));
+  handles.push_back(
+      spawn(sleeps(std::chrono::duration<double>(std::numeric_limits<double>::infinity()))));
   co_await sleep_for(1ns);  // beside them
   co_await sleep_for(24h * 365 * 10);
   for (auto& handle : handles) {

@@ -181,10 +181,11 @@ task<> spawns_callables() {
   auto handle = spawn(std::move(call), std::make_unique<int>(2), 1);
   const auto ended = co_await handle.join();
   EXPECT_EQ(ended.value(), 23);
-  const int captured = 5;
+  int captured = 5;
+  captured += static_cast<int>(ended.value()) - 23;
   auto closure = [captured](int i) -> task<int> {
     co_await yield();
-    co_return captured * i;
+    co_return captured* i;
   };
   auto second = spawn(closure, 4);
   const auto product = co_await second.join();
@@ -284,7 +285,7 @@ TEST(spawn, exceptions_that_nobody_reads_are_freed) {
 
 #endif
 
-// ---- other threads, other runtimes ---------------------------------------------------------------
+// ---- other threads, other runtimes --------------------------------------------------------------
 
 TEST(spawn, concurrent_foreign_threads_spawn) {
   MAGPIE_NEED_KERNEL();

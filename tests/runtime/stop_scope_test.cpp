@@ -21,8 +21,7 @@ namespace {
 /// An operation by hand: counts cancels, and does in them what a test wants.
 class manual_operation : public operation {
  public:
-  manual_operation() noexcept
-      : operation([](runnable&) noexcept {}, &cancelled) {}
+  manual_operation() noexcept : operation([](runnable&) noexcept {}, &cancelled) {}
 
   using operation::begin;
   using operation::end;
@@ -95,8 +94,8 @@ TEST_F(stop_scopes, an_operation_that_leaves_while_it_is_cancelled_is_posted_by_
     ASSERT_TRUE(op.begin());
     scope.request_stop();
     EXPECT_EQ(op.cancels, 1);
-    EXPECT_FALSE(op.left);    // BUSY: the canceller goes on with it
-    EXPECT_TRUE(op.end());    // the second run
+    EXPECT_FALSE(op.left);                // BUSY: the canceller goes on with it
+    EXPECT_TRUE(op.end());                // the second run
     EXPECT_TRUE(on.block_on(nothing()));  // takes what was posted out of the queue
   }
 }
@@ -175,7 +174,7 @@ TEST_F(stop_scopes, a_walk_over_a_deep_tree) {
   while (!scopes.empty()) scopes.pop_back();
 }
 
-// ---- on workers ----------------------------------------------------------------------------------
+// ---- on workers ---------------------------------------------------------------------------------
 
 task<> wide(int count, atomic<int>& alive);
 

@@ -69,6 +69,20 @@ task<> joining(int i, tally& counts) {
   co_await fail(first.error());
 }
 
+/// What it joins does not end by itself: a stop that is lost is a test that hangs.
+task<> joining_what_waits(int, tally& counts) {
+  const counted here(counts.alive);
+  auto waits = [](tally& in) -> task<> {
+    const counted inner(in.alive);
+    co_await sleep_for(1h);
+  };
+  auto handle = spawn(waits(counts));
+  const auto first = co_await as_result(handle.join());
+  if (first || first.error() != errc::stopped) counts.wrong.fetch_add(1, order::relaxed);
+  handle.abort();
+  co_await fail(errc::stopped);
+}
+
 int square(int i) { return i * i; }
 
 task<> on_the_pool(int i, tally& counts) {
@@ -173,7 +187,7 @@ task<> stop_some(victim make, int first, int last, tally& counts, foreign_stoppe
       handle.abort();
     }
     const auto ended = co_await handle.join();
-    atomic<int>& slot = ended                             ? counts.finished
+    atomic<int>& slot = ended                            ? counts.finished
                         : ended.error() == errc::aborted ? counts.stopped
                                                          : counts.wrong;
     slot.fetch_add(1, order::relaxed);
@@ -184,8 +198,8 @@ task<> torture_all(victim make, int rounds, tally& counts, foreign_stopper* fore
   co_await with_task_group([&](task_group& group) -> task<> {
     constexpr int parties = 4;
     for (int k = 0; k < parties; ++k)
-      group.spawn(stop_some(make, rounds / parties * k, rounds / parties * (k + 1), counts,
-                            foreign));
+      group.spawn(
+          stop_some(make, rounds / parties * k, rounds / parties * (k + 1), counts, foreign));
     co_return;
   });
 }
@@ -210,6 +224,7 @@ TEST(stop_torture, concurrent_sleeps) { torture(&sleeping); }
 TEST(stop_torture, concurrent_timeouts) { torture(&under_timeout); }
 TEST(stop_torture, concurrent_nested_timeouts) { torture(&under_three_timeouts); }
 TEST(stop_torture, concurrent_joins) { torture(&joining); }
+TEST(stop_torture, concurrent_joins_of_what_waits) { torture(&joining_what_waits); }
 TEST(stop_torture, concurrent_blocking_calls) { torture(&on_the_pool); }
 TEST(stop_torture, concurrent_yields) { torture(&yielding); }
 TEST(stop_torture, concurrent_groups) { torture(&grouping); }

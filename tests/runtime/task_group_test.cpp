@@ -217,7 +217,7 @@ TEST(task_group, a_child_that_was_stopped_by_others_ends_the_group_as_stopped) {
   EXPECT_TRUE(run_in_simulation(child_says_stopped()));
 }
 
-// ---- clean-up ------------------------------------------------------------------------------------
+// ---- clean-up -----------------------------------------------------------------------------------
 
 /// A lock in name only: asserts that nobody holds it twice.
 struct held_flag {
@@ -334,7 +334,7 @@ TEST(task_group, concurrent_exceptions_of_many_are_freed) {
 
 #endif
 
-// ---- storms --------------------------------------------------------------------------------------
+// ---- storms -------------------------------------------------------------------------------------
 
 task<> wanders(int i, tally& counts) {
   const counted here(counts.alive);

@@ -162,7 +162,9 @@ task<> wraps_in_many_ways() {
   EXPECT_TRUE(yielded);
 }
 
-TEST(task, as_result_takes_every_awaitable) { EXPECT_TRUE(run_in_simulation(wraps_in_many_ways())); }
+TEST(task, as_result_takes_every_awaitable) {
+  EXPECT_TRUE(run_in_simulation(wraps_in_many_ways()));
+}
 
 #if defined(__cpp_exceptions)
 

@@ -61,13 +61,13 @@ TEST(timeout, of_zero_negative_and_endless_durations) {
 }
 
 task<int> ignores_the_stop() {
-  const auto slept = co_await as_result(sleep_for(1h));
+  [[maybe_unused]] const auto slept = co_await as_result(sleep_for(1h));
   EXPECT_EQ(error_of(slept), errc::stopped);
   co_return 8;
 }
 
 task<int> answers_with_an_error() {
-  const auto slept = co_await as_result(sleep_for(1h));
+  [[maybe_unused]] const auto slept = co_await as_result(sleep_for(1h));
   co_await fail(some_error());
   co_return 0;
 }
@@ -147,12 +147,13 @@ task<> moves_values() {
   EXPECT_EQ(*box, 2);
   co_await timeout(1s, yield());
   const std::error_code error = some_error();
-  const auto inside =
-      co_await as_result(timeout(1s, result<int>(std::unexpected(error))));
+  const auto inside = co_await as_result(timeout(1s, result<int>(std::unexpected(error))));
   EXPECT_EQ(error_of(inside), some_error());
 }
 
-TEST(timeout, around_tasks_operations_and_results) { EXPECT_TRUE(run_in_simulation(moves_values())); }
+TEST(timeout, around_tasks_operations_and_results) {
+  EXPECT_TRUE(run_in_simulation(moves_values()));
+}
 
 int counts_to(int i) { return i; }
 

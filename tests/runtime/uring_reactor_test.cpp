@@ -6,6 +6,9 @@
 #include <magpie/tests/support/matrix.hpp>
 
 #include <gtest/gtest.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <memory>
 #include <system_error>
@@ -44,6 +47,17 @@ TEST(uring_reactor_test, many_rings_can_be_made_and_unmade) {
     ASSERT_NE(ring, nullptr) << error.message();
     EXPECT_EQ(ring->in_flight(), 0u);
   }
+}
+
+TEST(uring_reactor_test, a_shared_ring_allows_kicks) {
+  if (!kernel_has_uring()) GTEST_SKIP() << "the kernel refuses io_uring";
+  if (::syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0) <= 0)
+    GTEST_SKIP() << "the kernel refuses membarrier";
+  std::error_code error;
+  const std::unique_ptr<reactor> ring(make_uring_reactor(false, error));
+  ASSERT_NE(ring, nullptr) << error.message();
+  // Refused with EPERM in a process that has not announced it.
+  EXPECT_EQ(::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0), 0);
 }
 
 }  // namespace

@@ -56,14 +56,10 @@ constexpr named system_calls[] = {
 };
 
 constexpr named answers[] = {
-    {"EPERM", SECCOMP_RET_ERRNO | EPERM},
-    {"ENOSYS", SECCOMP_RET_ERRNO | ENOSYS},
-    {"EACCES", SECCOMP_RET_ERRNO | EACCES},
-    {"EAGAIN", SECCOMP_RET_ERRNO | EAGAIN},
-    {"EINVAL", SECCOMP_RET_ERRNO | EINVAL},
-    {"ENOMEM", SECCOMP_RET_ERRNO | ENOMEM},
-    {"EMFILE", SECCOMP_RET_ERRNO | EMFILE},
-    {"kill", SECCOMP_RET_KILL_PROCESS},
+    {"EPERM", SECCOMP_RET_ERRNO | EPERM},   {"ENOSYS", SECCOMP_RET_ERRNO | ENOSYS},
+    {"EACCES", SECCOMP_RET_ERRNO | EACCES}, {"EAGAIN", SECCOMP_RET_ERRNO | EAGAIN},
+    {"EINVAL", SECCOMP_RET_ERRNO | EINVAL}, {"ENOMEM", SECCOMP_RET_ERRNO | ENOMEM},
+    {"EMFILE", SECCOMP_RET_ERRNO | EMFILE}, {"kill", SECCOMP_RET_KILL_PROCESS},
 };
 
 struct refusal {
@@ -72,8 +68,10 @@ struct refusal {
 };
 
 [[noreturn]] void misuse(const char* what) {
-  std::fprintf(stderr, "refuse: %s\nusage: refuse [SYSTEM_CALL=ERROR|kill]... [memlock=BYTES] "
-               "[threads=N] -- PROGRAM [ARGUMENT]...\n", what);
+  std::fprintf(stderr,
+               "refuse: %s\nusage: refuse [SYSTEM_CALL=ERROR|kill]... [memlock=BYTES] "
+               "[threads=N] -- PROGRAM [ARGUMENT]...\n",
+               what);
   std::exit(2);
 }
 

@@ -110,13 +110,13 @@ def run(command, seconds=30, **settings):
 class Server:
     """A server process, from its `listening on` line to its end."""
 
-    def __init__(self, command, slack=1, limits=(), preload=None, environment=None):
+    def __init__(self, command, slack=1, limits=(), preload=None, environment=None, errors=None):
         self.slack = slack
-        self.errors = tempfile.TemporaryFile(mode="w+")
+        self.errors = errors or tempfile.TemporaryFile(mode="w+")
         variables = {name: value for name, value in os.environ.items()
                      if name not in ("MAGPIE_REACTOR", "MAGPIE_WORKERS")}
         if preload:
-            variables["LD_PRELOAD"] = preload
+            variables["LD_PRELOAD"] = " ".join([preload, variables.get("LD_PRELOAD", "")]).strip()
         variables.update(environment or {})
 
         def prepare():
@@ -158,6 +158,8 @@ class Server:
         self.process.stdout.close()
 
     def said(self):
+        if not self.errors.seekable():
+            return ""
         self.errors.seek(0)
         return self.errors.read()
 
@@ -202,10 +204,12 @@ class Server:
         return (self.cpu_seconds() - before) / (time.monotonic() - begin)
 
     def switches(self):
-        """How often its threads have gone to sleep so far."""
+        """How often its threads have gone to sleep so far; not those of a sanitizer."""
         total = 0
         for thread in self.threads():
             status = (self.proc("task") / str(thread) / "status").read_text()
+            if self.slack != 1 and thread != self.pid and "Name:\tmagpie" not in status:
+                continue
             total += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M).group(1))
         return total
 

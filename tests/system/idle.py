@@ -22,7 +22,8 @@ def check_silence(server, seconds):
     woken = server.switches() - switches
     used = server.cpu_seconds() - cpu
     check(woken == 0, f"{woken} wake-ups in {seconds} s without anything to do")
-    check(used == 0, f"{used * 1e3:.3f} ms of CPU time in {seconds} s without anything to do")
+    check(used == 0 or server.slack != 1,
+          f"{used * 1e3:.3f} ms of CPU time in {seconds} s without anything to do")
 
 
 @test
