@@ -10,7 +10,7 @@
 namespace magpie {
 namespace {
 
-failure_log of_process;
+constinit failure_log of_process;
 
 /// A pipe says yes while there is room for a page; files and terminals as a rule.
 bool standard_error_takes_a_line() noexcept {

@@ -174,6 +174,21 @@ struct end_join_and_stop : scenario<end_join_and_stop, 3>, world {
   void after() { world::after(); }
 };
 
+/// The task does not end by itself: the stop has to reach the joiner.
+struct stop_of_a_join : scenario<stop_of_a_join, 2>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) {
+    if (index == 1) {
+      scope.request_stop();
+      return;
+    }
+    MAGPIE_ASSERT(!await_join());
+    finish();
+    detach();
+  }
+  void after() { world::after(); }
+};
+
 /// A stopped joiner leaves the handle to a second, unstopped join.
 struct stop_and_join_again : scenario<stop_and_join_again, 3>, world {
   std::optional<magpie::stop_scope> second;
@@ -208,10 +223,12 @@ int main(int argc, char** argv) {
   return magpie::model::run(
       {.name = "join",
        .scenarios = {entry<end_and_drop>("end_and_drop", 4), entry<end_and_join>("end_and_join", 4),
+                     entry<stop_of_a_join>("stop_of_a_join", 3),
                      entry<end_join_and_stop>("end_join_and_stop", 2),
                      entry<stop_and_join_again>("stop_and_join_again", 2)},
        .files = {"tests/model/join_protocol.hpp"},
-       .logic_mutants = {"the_end_wakes_no_joiner", "refusal_stays", "cancel_overrides_the_end"},
+       .logic_mutants = {"the_end_wakes_no_joiner", "refusal_stays", "cancel_overrides_the_end",
+                         "canceller_leaves_no_refusal"},
        .equivalents = {{"join_word::enlist.cas#2 acq_rel->acquire",
                         "a joiner that found `refused` goes on as stopped: it hands nothing on"},
                        {"join_word::enlist.cas#2 acq_rel->release", "and reads nothing"},

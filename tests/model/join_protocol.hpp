@@ -47,6 +47,7 @@ struct join_word {
       if (word.compare_exchange_weak(now, next, order::acq_rel, order::acquire))
         return now == joiner;
       if (now == done && !logic("cancel_overrides_the_end")) return false;
+      if (logic("canceller_leaves_no_refusal")) return false;
     }
   }
 

@@ -8,14 +8,11 @@
 
 import os
 import re
-import select
 import signal
-import socket
 import subprocess
-import time
 
-from harness import (HOST, Failed, Server, Skipped, ask, check, check_serves, connect, finish,
-                     kernel_has_uring, main, run, test)
+from harness import (HOST, Failed, Server, Skipped, check, check_serves, finish, kernel_has_uring,
+                     main, run, test)
 
 # How a machine may refuse io_uring, and what is then said about it.
 REFUSALS = {

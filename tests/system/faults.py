@@ -15,9 +15,8 @@ import signal
 import socket
 import time
 
-from harness import (HOST, Failed, Server, ask, check, check_serves, connect, eventually, finish,
-                     in_background, main, receive_all, receive_exactly, reset, run, stuff,
-                     stuffed_bytes, test)
+from harness import (HOST, ask, check, check_serves, connect, eventually, in_background, main,
+                     receive_all, receive_exactly, reset, run, stuff, stuffed_bytes, test)
 
 MIB = 1 << 20
 

@@ -12,7 +12,7 @@ import socket
 import statistics
 import time
 
-from harness import (HOST, Failed, Server, ask, check, check_serves, connect, eventually, finish,
+from harness import (HOST, Failed, Server, ask, check, check_serves, connect, finish,
                      in_background, main, receive_all, stuff, stuffed_bytes, test)
 
 REBIND_SECONDS = 0.1
