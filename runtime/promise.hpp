@@ -179,7 +179,7 @@ struct promise_common : promise_base {
   plain_await<A> await_transform(
       A&& a, std::source_location where = std::source_location::current()) noexcept {
     place = where;
-    return plain_await<A>(*this, std::move(a));
+    return plain_await<A>(*this, std::forward<A>(a));
   }
 
   fail_await await_transform(

@@ -104,7 +104,7 @@ run_frame::run_frame(const options& wanted) noexcept {
 
 run_frame::~run_frame() { MAGPIE_ASSERT(core_ == nullptr); }  // finish() was called
 
-scheduler& run_frame::home() noexcept { return *core_->scheduler_; }
+scheduler& run_frame::home() noexcept { return *core_->home; }
 
 stop_scope& run_frame::parent() noexcept { return core_->roots.parent_scope(); }
 
@@ -138,7 +138,7 @@ int run_frame::finish(const detail::blocked_base& root, const char* exception, i
     code = exit_failed;
   }
   runtime::core* const ending = std::exchange(core_, nullptr);
-  const bool clean = ending->drain(ending->scheduler_->settings().drain_deadline);
+  const bool clean = ending->drain(ending->home->settings().drain_deadline);
   if (clean) delete signals_;  // before the reactors go: it forgets its descriptor there
   signals_ = nullptr;
   if (!ending->end(clean)) return exit_leaked;

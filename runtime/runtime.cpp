@@ -49,7 +49,7 @@ void detail::blocked_base::finished(std::error_code with) noexcept {
 
 void runtime::wait_for(detail::blocked_base& root) noexcept {
   MAGPIE_ASSERT(!on_worker());  // block_on inside a worker would wait for itself
-  scheduler& home = *core_->scheduler_;
+  scheduler& home = *core_->home;
   home.roots->count_spawn();
   home.post(root);
   if (home.runs_here()) {
@@ -82,11 +82,11 @@ runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
   return built;
 }
 
-runtime::core::core(scheduler* owned) noexcept : scheduler_(owned), roots(*owned, owned->size()) {
+runtime::core::core(scheduler* owned) noexcept : home(owned), roots(*owned, owned->size()) {
   owned->roots = &roots;
 }
 
-runtime::core::~core() { delete scheduler_; }
+runtime::core::~core() { delete home; }
 
 result<runtime> runtime::make(const options& wanted) noexcept {
   std::error_code error;
@@ -107,18 +107,18 @@ runtime::runtime(const options& wanted) noexcept : core_(nullptr) {
 runtime::runtime(runtime&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
 
 runtime::~runtime() {
-  if (core_ != nullptr) shutdown(core_->scheduler_->settings().drain_deadline);
+  if (core_ != nullptr) shutdown(core_->home->settings().drain_deadline);
 }
 
-scheduler& runtime::scheduler_ref() noexcept { return *core_->scheduler_; }
+scheduler& runtime::scheduler_ref() noexcept { return *core_->home; }
 
 stop_scope& runtime::root_parent() noexcept { return core_->roots.parent_scope(); }
 
 void runtime::request_stop() noexcept { core_->roots.request_stop(); }
 
-std::size_t runtime::workers() const noexcept { return core_->scheduler_->size(); }
+std::size_t runtime::workers() const noexcept { return core_->home->size(); }
 
-reactor_kind runtime::reactor() const noexcept { return core_->scheduler_->reactor(); }
+reactor_kind runtime::reactor() const noexcept { return core_->home->reactor(); }
 
 // ---- shutdown ----------------------------------------------------------------------------------
 
@@ -139,14 +139,14 @@ constexpr std::uint64_t drain_look_ns = 500'000;
 /// Steps 1 to 3: stop and drain.
 bool runtime::core::drain(std::chrono::nanoseconds patience) noexcept {
   roots.request_stop();
-  const std::uint64_t now = scheduler_->now_ns();
+  const std::uint64_t now = home->now_ns();
   const auto wait = static_cast<std::uint64_t>(std::max<std::int64_t>(patience.count(), 0));
   const std::uint64_t until = now + wait < now ? ~std::uint64_t{0} : now + wait;
   // The tasks are counted without a shared counter, so nobody can tell who is the last: look.
   const atomic<bool> never{false};
-  for (std::uint64_t at = now; roots.live() != 0; at = scheduler_->now_ns()) {
+  for (std::uint64_t at = now; roots.live() != 0; at = home->now_ns()) {
     if (at >= until) return false;
-    scheduler_->run_until(never, std::min(until, at + drain_look_ns));
+    home->run_until(never, std::min(until, at + drain_look_ns));
   }
   return true;
 }
@@ -155,14 +155,14 @@ bool runtime::core::drain(std::chrono::nanoseconds patience) noexcept {
 bool runtime::core::end(bool clean) noexcept {
   if (!clean) report_live();
   const bool left =
-      scheduler_->stop_workers(clean ? ~std::uint64_t{0} : clock::detail_now_ns() + 100'000'000);
+      home->stop_workers(clean ? ~std::uint64_t{0} : clock::detail_now_ns() + 100'000'000);
   if (!clean || !left) return false;  // tasks and what they use are leaked on purpose
   delete this;
   return true;
 }
 
 void runtime::core::report_live() noexcept {
-  if (!scheduler_->settings().log) return;
+  if (!home->settings().log) return;
   constexpr std::uint64_t named_max = 20;
   struct report {
     std::uint64_t named = 0;
@@ -213,7 +213,7 @@ runtime_metrics collect(scheduler& from) noexcept {
 
 }  // namespace
 
-runtime_metrics runtime::metrics() const noexcept { return collect(*core_->scheduler_); }
+runtime_metrics runtime::metrics() const noexcept { return collect(*core_->home); }
 
 runtime_metrics current_metrics() noexcept { return collect(detail::current_scheduler()); }
 

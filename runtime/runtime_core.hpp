@@ -17,7 +17,7 @@ struct runtime::core {
   bool end(bool clean) noexcept;
   void report_live() noexcept;
 
-  scheduler* scheduler_;
+  scheduler* home;
   root_group roots;
 };
 

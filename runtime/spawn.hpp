@@ -291,9 +291,9 @@ join_handle<T> spawn(task<T> t,
 template <class F, class... Args>
   requires std::invocable<F&, Args...>
 auto spawn(F function, Args... args) noexcept {
-  using T = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
+  using value = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
   return detail::spawn_here(
-      detail::call_and_keep<T, F, Args...>(std::move(function), std::move(args)...),
+      detail::call_and_keep<value, F, Args...>(std::move(function), std::move(args)...),
       std::source_location::current());
 }
 

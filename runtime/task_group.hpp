@@ -68,7 +68,7 @@ struct group_child final : group_child_base {
 
 class task_group {
  public:
-  task_group(stop_scope& outer) noexcept : scope_(&outer, outer.root()) { scope_.link(); }
+  explicit task_group(stop_scope& outer) noexcept : scope_(&outer, outer.root()) { scope_.link(); }
   task_group(const task_group&) = delete;
   task_group& operator=(const task_group&) = delete;
   ~task_group();
@@ -92,8 +92,8 @@ class task_group {
   template <class F, class... Args>
     requires std::invocable<F&, Args...>
   void spawn(F function, Args... args) noexcept {
-    using T = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
-    start(detail::call_and_keep<T, F, Args...>(std::move(function), std::move(args)...), false,
+    using value = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
+    start(detail::call_and_keep<value, F, Args...>(std::move(function), std::move(args)...), false,
           std::source_location::current());
   }
 
@@ -240,8 +240,8 @@ auto with_task_group(F&& body) noexcept {
   using function = std::remove_cvref_t<F>;
   static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_copyable_v<function>,
                 "name the closure first: GCC 12 destroys an owning temporary twice");
-  using T = typename detail::task_value<std::invoke_result_t<function&, task_group&>>::type;
-  return detail::group_operation<function, T>(std::forward<F>(body));
+  using value = typename detail::task_value<std::invoke_result_t<function&, task_group&>>::type;
+  return detail::group_operation<function, value>(std::forward<F>(body));
 }
 
 }  // namespace magpie

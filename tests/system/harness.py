@@ -64,7 +64,9 @@ class Setting:
         self.build = pathlib.Path(options.build)
         self.reactor = options.reactor
         self.long = options.long
-        self.slack = 10 if options.instrumented else 1  # sanitizers are slow and keep memory
+        # Sanitizers are slow, and keep what was freed for a while; leaks they find by themselves.
+        self.slack = 10 if options.instrumented else 1
+        self.growth_max = 400 << 20 if options.instrumented else 1 << 20
 
     def program(self, name):
         path = self.build / name
