@@ -69,13 +69,39 @@ struct joining : scenario<joining, 2> {
   }
 };
 
+/// With the handshake: of a push followed by a look at a word, and a change of that word followed by
+/// a look at the deque, one sees the other.
+struct handshake : scenario<handshake, 2> {
+  deque forks{true, true};
+  magpie::atomic<int> word{0};
+  task work;
+  magpie::plain<bool> pusher_saw{false};
+  magpie::plain<bool> looker_saw{false};
+
+  void thread(unsigned index) {
+    if (index == 0) {
+      work.prepare();
+      MAGPIE_ASSERT(forks.push(work));
+      pusher_saw = word.load(magpie::order::seq_cst) != 0;
+    } else {
+      word.exchange(1, magpie::order::seq_cst);
+      looker_saw = !forks.empty();
+    }
+  }
+  void after() {
+    MAGPIE_ASSERT(pusher_saw || looker_saw);
+    if (magpie::runnable* t = forks.take()) take(t);
+    MAGPIE_ASSERT(work.ran_once());
+  }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using magpie::model::entry;
   return magpie::model::run(
       {.name = "fork_deque",
-       .scenarios = {entry<joining>("joining", 3),
+       .scenarios = {entry<joining>("joining", 3), entry<handshake>("handshake", 3),
                      entry<owner_and_thieves>("owner_and_thieves", 2)},
        .files = {"runtime/fork_deque.hpp"},
        .equivalents = {{"basic_fork_deque::push.load#2 acquire->relaxed",
