@@ -69,7 +69,7 @@ struct joining : scenario<joining, 2> {
   }
 };
 
-/// With the handshake: of a push followed by a look at a word, and a change of that word followed by
+/// With the handshake: of a push followed by a look at a word, and a change of the word followed by
 /// a look at the deque, one sees the other.
 struct handshake : scenario<handshake, 2> {
   deque forks{true, true};
