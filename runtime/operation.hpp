@@ -69,10 +69,6 @@ class operation : public runnable {
     return true;
   }
 
-  /// Ends the operation without a scope having been entered (a refused begin).
-  void mark_done() noexcept { phase_ = phase::done; }
-  bool fresh() const noexcept { return phase_ == phase::fresh; }
-
   detail::continuation continuation() const noexcept { return to_; }
 
  private:
