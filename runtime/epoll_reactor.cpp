@@ -341,7 +341,8 @@ void epoll_reactor::wake() noexcept {
   errno = kept;
 }
 
-rescue_report epoll_reactor::rescue(std::size_t limit, runnable_chain& out) noexcept {
+rescue_report epoll_reactor::rescue(bool /*on_core*/, std::size_t limit,
+                                    runnable_chain& out) noexcept {
   rescue_report report;
   if (limit == 0 || !reap_lock_.try_lock()) return report;  // in a turn, or somebody is at it
   // A parked owner is left alone: its wake might be among the events.

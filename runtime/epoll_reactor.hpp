@@ -64,7 +64,7 @@ class epoll_reactor final : public reactor {
   /// between turns this says yes: a worker whose queue is never empty takes a turn all the same.
   bool ready() const noexcept override;
   void wake() noexcept override;
-  rescue_report rescue(std::size_t limit, runnable_chain& out) noexcept override;
+  rescue_report rescue(bool on_core, std::size_t limit, runnable_chain& out) noexcept override;
   void set_parked(bool parked) noexcept override;
   std::size_t in_flight() const noexcept override;
   std::uint64_t system_calls() const noexcept override;

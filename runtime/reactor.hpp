@@ -120,8 +120,9 @@ class reactor {
 
   /// Collects completions of an owner that is stuck, on the calling worker: enters its unflushed
   /// submissions, kicks its core if completions are pending there, reaps up to `limit`.  Does
-  /// nothing while the owner is parked or in a turn.
-  virtual rescue_report rescue(std::size_t limit, runnable_chain& out) noexcept = 0;
+  /// nothing while the owner is parked or in a turn.  `on_core` says that the owner's thread is
+  /// executing now: only then a kick can reach it.
+  virtual rescue_report rescue(bool on_core, std::size_t limit, runnable_chain& out) noexcept = 0;
 
   /// The owner announces that it is about to block, and that it runs again: a rescue keeps away
   /// from a parked owner, whose wake-up it might swallow.

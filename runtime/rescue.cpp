@@ -18,6 +18,8 @@
 #include <magpie/runtime/timer.hpp>
 #include <magpie/runtime/worker.hpp>
 
+#include <time.h>
+
 #include <algorithm>
 
 namespace magpie {
@@ -115,11 +117,20 @@ void worker::watch() noexcept {
   worker_counters::add(counters_.watch_ns, clock::detail_now_ns() - began);
 }
 
+bool worker::on_core() const noexcept {
+  const clockid_t clock = cpu_clock_.load(order::relaxed);
+  timespec first{};
+  timespec second{};
+  // -1 is no clock: the calls fail and nothing moves.
+  if (::clock_gettime(clock, &first) != 0 || ::clock_gettime(clock, &second) != 0) return false;
+  return first.tv_nsec != second.tv_nsec || first.tv_sec != second.tv_sec;
+}
+
 /// Takes over what a stuck worker cannot get to; true if there was anything.
 bool worker::rescue(worker& stuck) noexcept {
   runnable_chain chain;
   const std::size_t room = std::max<std::size_t>(queue_.free_slots() / 2, 1);
-  const rescue_report report = stuck.io->rescue(room, chain);
+  const rescue_report report = stuck.io->rescue(stuck.on_core(), room, chain);
   if (report.kicked) worker_counters::add(counters_.kicks);
   const std::uint64_t now = clock::detail_now_ns();
   if (stuck.wheel_.next_deadline_ns() <= now && stuck.wheel_.try_lock()) {

@@ -63,7 +63,8 @@ void sim_reactor::turn(std::uint64_t, std::size_t limit, runnable_chain& out) no
   hand_out(limit, out);
 }
 
-rescue_report sim_reactor::rescue(std::size_t limit, runnable_chain& out) noexcept {
+rescue_report sim_reactor::rescue(bool /*on_core*/, std::size_t limit,
+                                  runnable_chain& out) noexcept {
   network_.check_thread();
   if (parked_) return {};
   return {.reaped = hand_out(limit, out)};

@@ -34,7 +34,7 @@ class sim_reactor final : public reactor, private sim_watcher {
   void turn(std::uint64_t deadline_ns, std::size_t limit, runnable_chain& out) noexcept override;
   bool ready() const noexcept override { return !ready_.empty(); }
   void wake() noexcept override;
-  rescue_report rescue(std::size_t limit, runnable_chain& out) noexcept override;
+  rescue_report rescue(bool on_core, std::size_t limit, runnable_chain& out) noexcept override;
   void set_parked(bool parked) noexcept override { parked_ = parked; }
   std::size_t in_flight() const noexcept override { return held_ + ready_.size(); }
   std::uint64_t system_calls() const noexcept override { return 0; }

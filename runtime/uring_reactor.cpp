@@ -329,7 +329,8 @@ void uring_reactor::set_parked(bool parked) noexcept {
   parked_ = parked;
 }
 
-rescue_report uring_reactor::rescue(std::size_t limit, runnable_chain& out) noexcept {
+rescue_report uring_reactor::rescue(bool on_core, std::size_t limit,
+                                    runnable_chain& out) noexcept {
   rescue_report report;
   if (!shared_ || !lock_.try_lock()) return report;
   const bool stuck = !parked_;
@@ -342,7 +343,7 @@ rescue_report uring_reactor::rescue(std::size_t limit, runnable_chain& out) noex
     rescue_enters_.fetch_add(1, order::relaxed);
     report.flushed = true;
   }
-  if ((kernel_flags() & uring_abi::sq_taskrun) != 0) {
+  if (on_core && (kernel_flags() & uring_abi::sq_taskrun) != 0) {
     uring_abi::kick_all_cores();
     report.kicked = true;
     const std::uint64_t until = clock::detail_now_ns() + 50'000;

@@ -58,7 +58,7 @@ class uring_reactor final : public reactor {
   bool ready() const noexcept override;
   std::size_t unflushed() const noexcept override;
   void wake() noexcept override;
-  rescue_report rescue(std::size_t limit, runnable_chain& out) noexcept override;
+  rescue_report rescue(bool on_core, std::size_t limit, runnable_chain& out) noexcept override;
   void set_parked(bool parked) noexcept override;
   std::size_t in_flight() const noexcept override {
     return begun_.load(order::relaxed) - finished_.load(order::relaxed);

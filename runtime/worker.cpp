@@ -5,6 +5,9 @@
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/timer.hpp>
 
+#include <pthread.h>
+#include <time.h>
+
 #include <algorithm>
 #include <new>
 
@@ -100,8 +103,16 @@ runnable* worker::take_lifo() noexcept {
 
 // ---- the loop ----------------------------------------------------------------------------------
 
+/// Notes whose thread this worker runs on.
+void worker::enter_loop() noexcept {
+  clockid_t clock = -1;
+  if (::pthread_getcpuclockid(::pthread_self(), &clock) != 0) clock = -1;
+  cpu_clock_.store(clock, order::relaxed);  // a watcher that sees an old one asks in vain
+}
+
 void worker::run(const atomic<bool>* done) noexcept {
   detail::context* const before = std::exchange(detail::current_context, this);
+  enter_loop();
   while (!home->leaving() && (done == nullptr || !done->load(order::acquire))) round();
   if (searching_) stop_searching();
   detail::current_context = before;

@@ -89,6 +89,11 @@ class alignas(cache_line_size) worker final : public detail::context {
   worker_counters& counters() noexcept { return counters_; }
   bool parked() const noexcept { return parked_.load(order::relaxed); }
 
+  /// Whether this worker's thread executes at this moment: then its CPU clock moves between two
+  /// readings.  One that was preempted, or blocks in the kernel, stands still.  Any thread; two
+  /// system calls.
+  bool on_core() const noexcept;
+
   /// Time until which the loop may sleep: the wheel's next deadline.
   std::uint64_t next_deadline_ns() const noexcept { return wheel_.next_deadline_ns(); }
 
@@ -96,6 +101,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   friend class scheduler;
   friend struct detail::context;
 
+  void enter_loop() noexcept;
   void round() noexcept;
   runnable* next() noexcept;
   runnable* find_elsewhere() noexcept;
@@ -139,6 +145,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   worker_counters counters_;
   alignas(cache_line_size) atomic<bool> notified_{false};
   atomic<bool> parked_{false};
+  atomic<int> cpu_clock_{-1};  ///< The CPU clock of the thread that runs the loop; -1 before.
 };
 
 }  // namespace magpie

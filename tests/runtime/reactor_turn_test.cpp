@@ -201,7 +201,7 @@ TEST_P(reactor_contract, rescue_collects_for_a_stuck_owner) {
     for (std::size_t i = 0; i < 3; ++i) all.sockets[i].send_from_far();
     while (rescued.load() < 3 && monotonic_ns() < deadline) {
       runnable_chain chain;
-      const rescue_report report = io->rescue(2, chain);
+      const rescue_report report = io->rescue(true, 2, chain);
       EXPECT_EQ(report.reaped, chain.count);
       EXPECT_LE(chain.count, 2U);
       rescued.fetch_add(run(chain));
@@ -232,7 +232,7 @@ TEST_P(reactor_contract, rescue_brings_what_a_limit_left) {
   std::thread([&] {
     for (int i = 0; i < 100 && total < 8; ++i) {
       runnable_chain rest;
-      io->rescue(64, rest);
+      io->rescue(true, 64, rest);
       total += run(rest);
     }
   }).join();
@@ -250,7 +250,7 @@ TEST_P(reactor_contract, rescue_leaves_a_parked_owner_alone) {
   std::thread([&] {
     for (int i = 0; i < 10; ++i) {
       runnable_chain chain;
-      io->rescue(64, chain);
+      io->rescue(true, 64, chain);
       EXPECT_EQ(chain.count, 0U);
     }
   }).join();
@@ -266,7 +266,7 @@ TEST_P(reactor_contract, rescue_does_not_swallow_a_wake) {
   std::thread([&] {
     for (int i = 0; i < 10; ++i) {
       runnable_chain chain;
-      io->rescue(64, chain);
+      io->rescue(true, 64, chain);
     }
   }).join();
   const std::uint64_t begin = monotonic_ns();
@@ -280,7 +280,7 @@ TEST_P(reactor_contract, rescue_of_an_owner_in_a_blocking_turn_returns) {
   std::thread rescuer([&] {
     for (int i = 0; i < 200; ++i) {
       runnable_chain chain;
-      io->rescue(64, chain);
+      io->rescue(true, 64, chain);
       EXPECT_EQ(chain.count, 0U);
       std::this_thread::yield();
     }
@@ -307,7 +307,7 @@ TEST_P(reactor_contract, concurrent_rescues_lose_no_edge) {
   std::thread rescuer([&] {
     while (!over.load()) {
       runnable_chain chain;
-      io->rescue(4, chain);
+      io->rescue(true, 4, chain);
       if (chain.count != 0) {
         const std::scoped_lock held(lock);
         for (runnable* work = chain.first; work != nullptr;) {

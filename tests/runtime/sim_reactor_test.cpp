@@ -203,12 +203,12 @@ TEST_F(sim_reactor_test, a_rescue_takes_what_a_stuck_owner_does_not) {
   ASSERT_TRUE(io.wait(write));
   runnable_chain chain;
   io.set_parked(true);
-  EXPECT_EQ(io.rescue(64, chain).reaped, 0U);
+  EXPECT_EQ(io.rescue(true, 64, chain).reaped, 0U);
   io.set_parked(false);
-  EXPECT_EQ(io.rescue(64, chain).reaped, 1U);
+  EXPECT_EQ(io.rescue(true, 64, chain).reaped, 1U);
   EXPECT_EQ(run(chain), 1U);
   EXPECT_EQ(write.ends, 1);
-  EXPECT_EQ(io.rescue(64, chain).reaped, 0U);
+  EXPECT_EQ(io.rescue(true, 64, chain).reaped, 0U);
 }
 
 TEST_F(sim_reactor_test, waits_are_told_to_the_reactor_that_holds_them) {
