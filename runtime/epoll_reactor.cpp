@@ -244,14 +244,6 @@ void epoll_reactor::hand_out(readiness_operation& op, runnable_chain& out) noexc
   out.push(op);
 }
 
-bool epoll_reactor::ready() const noexcept {
-  // Both are hints, and `looks_` is written by the owner alone.
-  if (ready_count_.load(order::relaxed) != 0) return true;
-  const unsigned looks = looks_.load(order::relaxed) + 1;
-  looks_.store(looks, order::relaxed);
-  return looks % looks_max == 0;
-}
-
 // ---- collecting --------------------------------------------------------------------------------
 
 void epoll_reactor::turn(std::uint64_t deadline_ns, std::size_t limit,
@@ -279,7 +271,6 @@ std::size_t epoll_reactor::collect(std::uint64_t deadline_ns, std::size_t limit,
                                    runnable_chain& out) noexcept {
   std::size_t collected = take_ready(limit, out);
   if (collected == limit) return collected;
-  looks_.store(0, order::relaxed);  // a hint; racing with ready() it is off by a few
   if (collected != 0) deadline_ns = no_wait;
   const std::size_t most = limit - collected < batch_size ? limit - collected : batch_size;
   const int count = enter(deadline_ns, static_cast<int>(most));

@@ -46,7 +46,6 @@ class epoll_reactor final : public reactor {
  public:
   /// Events that one system call brings at most.
   static constexpr std::size_t batch_size = 256;
-  static constexpr unsigned looks_max = 8;
 
   epoll_reactor() noexcept = default;
   ~epoll_reactor() override;
@@ -60,9 +59,9 @@ class epoll_reactor final : public reactor {
   void cancel(readiness_operation& op) noexcept override;
   void forget(descriptor& io) noexcept override;
   void turn(std::uint64_t deadline_ns, std::size_t limit, runnable_chain& out) noexcept override;
-  /// The kernel cannot be asked without a system call, so every `looks_max` times that it is asked
-  /// between turns this says yes: a worker whose queue is never empty takes a turn all the same.
-  bool ready() const noexcept override;
+  /// Looks at the ready chain alone: the kernel cannot be asked without a system call.
+  bool ready() const noexcept override { return ready_count_.load(order::relaxed) != 0; }
+  bool blind() const noexcept override { return true; }
   void wake() noexcept override;
   rescue_report rescue(bool on_core, std::size_t limit, runnable_chain& out) noexcept override;
   void set_parked(bool parked) noexcept override;
@@ -105,7 +104,6 @@ class epoll_reactor final : public reactor {
   alignas(cache_line_size) spin_lock ready_lock_;
   runnable_chain ready_;  ///< Guarded by ready_lock_; holds readiness_operations only.
   atomic<std::size_t> ready_count_{0};
-  mutable atomic<unsigned> looks_{0};  ///< Questions to ready() since the last turn.
 
   alignas(cache_line_size) atomic<std::size_t> in_flight_{0};
   atomic<std::uint64_t> system_calls_{0};

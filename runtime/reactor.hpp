@@ -112,6 +112,10 @@ class reactor {
   /// Cheap check without a system call: completions are ready to be collected by a turn.
   virtual bool ready() const noexcept = 0;
 
+  /// True for a backend that sees completions by a turn alone, so that an owner that is never idle
+  /// has to take one now and then whatever `ready` says.
+  virtual bool blind() const noexcept { return false; }
+
   /// Published waits that the kernel has not seen yet.  Always 0 on epoll.
   virtual std::size_t unflushed() const noexcept { return 0; }
 

@@ -329,8 +329,7 @@ void uring_reactor::set_parked(bool parked) noexcept {
   parked_ = parked;
 }
 
-rescue_report uring_reactor::rescue(bool on_core, std::size_t limit,
-                                    runnable_chain& out) noexcept {
+rescue_report uring_reactor::rescue(bool on_core, std::size_t limit, runnable_chain& out) noexcept {
   rescue_report report;
   if (!shared_ || !lock_.try_lock()) return report;
   const bool stuck = !parked_;

@@ -76,7 +76,26 @@ void worker::post_tail(runnable& work) noexcept {
     worker_counters::add(counters_.overflows);
     home->inject(first, last, count);
   });
-  if (shared_ && home->sleepers().should_wake()) home->wake_one();
+  if (shared_) offer(queue_.size());
+}
+
+/// `waiting` tasks have become visible here: wakes a sleeper if they are worth it.  A wake-up costs
+/// more than a short task, so they are not while this worker gets to them sooner by itself; should
+/// it get stuck before, the watcher comes for them.  Without a watcher each is worth it.
+void worker::offer(std::size_t waiting) noexcept {
+  if (waiting * pace_ns_ < wake_cost_ns && home->settings().rescue) return;
+  if (home->sleepers().should_wake()) home->wake_one();
+}
+
+/// Learns how long a task runs, from the time and the polls since the last call or parking.
+void worker::note_pace(std::uint64_t now_ns) noexcept {
+  const std::uint64_t polls = counters_.polls.load(order::relaxed);
+  const std::uint64_t ran = polls - paced_polls_;
+  if (ran == 0) return;
+  const std::uint64_t each = (now_ns - paced_at_ns_) / ran;
+  pace_ns_ = (7 * pace_ns_ + std::min(each, 8 * wake_cost_ns)) / 8;
+  paced_polls_ = polls;
+  paced_at_ns_ = now_ns;
 }
 
 void worker::take_in(runnable_chain& chain) noexcept {
@@ -87,7 +106,7 @@ void worker::take_in(runnable_chain& chain) noexcept {
                       home->inject(first, last, count);
                     });
   // One task keeps this worker busy; only what is left over is worth waking somebody for.
-  if (shared_ && chain.count > 1 && home->sleepers().should_wake()) home->wake_one();
+  if (shared_ && chain.count > 1) offer(chain.count - 1);
 }
 
 void worker::wake() noexcept {
@@ -164,7 +183,9 @@ void worker::execute(runnable& work) noexcept {
 runnable* worker::next() noexcept {
   ++tick_;
   if (tick_ % io_interval == 0) {
-    if (io->ready() || io->unflushed() >= flush_at) poll_io(reactor::no_wait);
+    if (tick_ - polled_at_ >= poll_after_ && (io->ready() || io->unflushed() != 0 || io->blind())) {
+      poll_io(reactor::no_wait);
+    }
     if (wheel_.size() != 0) fire_timers(clock::detail_now_ns());
   }
   if (tick_ % injector_interval == 0) {
@@ -201,13 +222,15 @@ runnable* worker::next_queued() noexcept {
   return queue_.pop();
 }
 
-bool worker::poll_io(std::uint64_t deadline_ns) noexcept {
+void worker::poll_io(std::uint64_t deadline_ns) noexcept {
   runnable_chain chain;
   const std::size_t room = queue_.free_slots();
   io->turn(deadline_ns, std::max<std::size_t>(room / 2, 1), chain);
-  const bool any = chain.count != 0;
   take_in(chain);
-  return any;
+  // What this turn brought is run before the next, which so brings the more: a turn costs a system
+  // call, and would only put what it brings behind what waits already.
+  polled_at_ = tick_;
+  poll_after_ = static_cast<unsigned>(std::clamp<std::size_t>(queue_.size(), 1, poll_after_max));
 }
 
 void worker::fire_timers(std::uint64_t now_ns) noexcept {
@@ -270,6 +293,7 @@ void worker::park() noexcept {
   idle& sleepers = home->sleepers();
   const auto self = static_cast<std::uint32_t>(index);
   const std::uint64_t now = clock::detail_now_ns();
+  note_pace(now);
   std::uint64_t deadline = std::min(wheel_.next_deadline_ns(), watch_deadline(now));
   io->set_parked(true);
   parked_.store(true, order::relaxed);
@@ -286,8 +310,13 @@ void worker::park() noexcept {
   searching_ = !sleepers.unpark_self(self);
   // (N2) acquire: sees what the waker did before (N1), `leaving` among it.
   static_cast<void>(notified_.exchange(false, order::acq_rel));
-  if (wheel_.size() != 0) fire_timers(clock::detail_now_ns());
-  watch();
+  const std::uint64_t woke = clock::detail_now_ns();
+  paced_at_ns_ = woke;
+  if (wheel_.size() != 0) fire_timers(woke);
+  short_parks_ = woke < now + static_cast<std::uint64_t>(home->settings().watch_interval.count())
+                     ? short_parks_ + 1
+                     : 0;
+  watch(woke);
 }
 
 }  // namespace magpie

@@ -2,10 +2,11 @@
 ///
 /// Order of work: the LIFO slot (what a running task woke last; three times in a row at most), then
 /// by turns the local queue (what was woken, oldest first) and the forks (what was spawned, newest
-/// first, now and then the oldest); every 8 tasks a look at the completions, every 61 tasks the
-/// injector; with nothing left: the injector, half of another worker's queue or its oldest fork,
-/// then parking in the reactor.  While parked, one worker is the *watcher*: it wakes up now and
-/// then to see that nobody is stuck (rescue.cpp).
+/// first, now and then the oldest); when what the last turn of the reactor brought has run, but not
+/// before 8 tasks nor after 64, a look at the completions; every 61 tasks the injector.  With
+/// nothing left: the injector, half of another worker's queue or its oldest fork, then parking in
+/// the reactor.  While parked, one worker is the *watcher*: it wakes up now and then to see that
+/// nobody is stuck (rescue.cpp).
 ///
 /// `post_local`, `post_last` and the loop belong to the worker's own thread.  `wake`, and what a
 /// thief or rescuer uses (`queue`, `take_lifo`, the wheel under its lock), may be called from any
@@ -56,7 +57,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   static constexpr unsigned sweep_interval = 64;
   static constexpr unsigned oldest_fork_interval = 16;
   static constexpr std::size_t fork_wake_at = 32;  ///< Waiting forks that are worth a wake-up.
-  static constexpr std::size_t flush_at = 16;
+  static constexpr std::uint64_t wake_cost_ns = 20'000;  ///< Waiting work that is worth one.
+  static constexpr unsigned poll_after_max = 64;  ///< Tasks between two turns of the reactor.
 
   worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
          std::uint64_t now_ns) noexcept;
@@ -109,14 +111,16 @@ class alignas(cache_line_size) worker final : public detail::context {
   void execute(runnable& work) noexcept;
   runnable* next_queued() noexcept;
   void take_in(runnable_chain& chain) noexcept;
-  bool poll_io(std::uint64_t deadline_ns) noexcept;
+  void offer(std::size_t waiting) noexcept;
+  void note_pace(std::uint64_t now_ns) noexcept;
+  void poll_io(std::uint64_t deadline_ns) noexcept;
   void fire_timers(std::uint64_t now_ns) noexcept;
   void park() noexcept;
   bool work_is_visible() noexcept;
   void stop_searching() noexcept;
 
   // rescue.cpp
-  void watch() noexcept;
+  void watch(std::uint64_t now_ns) noexcept;
   std::uint64_t watch_deadline(std::uint64_t now_ns) noexcept;
   bool hold(atomic<int>& role) noexcept;
   void release(atomic<int>& role) noexcept;
@@ -127,6 +131,8 @@ class alignas(cache_line_size) worker final : public detail::context {
 
   alignas(cache_line_size) atomic<runnable*> lifo_{nullptr};
   unsigned tick_ = 0;
+  unsigned polled_at_ = 0;   ///< The tick of the last turn of the reactor.
+  unsigned poll_after_ = 0;  ///< Ticks until the next one is worth its system call.
   unsigned lifo_streak_ = 0;
   bool searching_ = false;
   bool watching_ = false;  ///< Has been the watcher or its deputy since it parked last.
@@ -135,9 +141,15 @@ class alignas(cache_line_size) worker final : public detail::context {
   // The watcher's memory: heartbeats as last seen, and when one last moved.
   std::uint64_t* seen_ = nullptr;
   std::uint64_t last_moved_ns_ = 0;
+  std::uint64_t last_look_ns_ = 0;
   std::uint64_t watch_every_ns_ = 0;
+  unsigned short_parks_ = 0;  ///< Parks in a row that ended sooner than a look is due.
   std::uint64_t neighbour_seen_ = 0;
   std::uint64_t neighbour_seen_ns_ = 0;
+  // How long a task runs here, on the average of late; until something is known, long.
+  std::uint64_t pace_ns_ = wake_cost_ns;
+  std::uint64_t paced_at_ns_ = 0;
+  std::uint64_t paced_polls_ = 0;
 
   alignas(cache_line_size) local_queue queue_;
   fork_deque forks_;
