@@ -7,6 +7,7 @@
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/transfer.hpp>
 
+#include <cstdint>
 #include <exception>
 #include <new>
 
@@ -26,16 +27,31 @@ std::coroutine_handle<> deliver_error(continuation to, std::error_code error) no
   return deliver_on(next);
 }
 
+namespace {
+
+/// An error climbs over the frames that await plainly, up to the next boundary, and leaves their
+/// places in the trace.  They are frames of one task, so there is one trace to write to.
+void climb(step& next) noexcept {
+  auto* frame = static_cast<promise_base*>(next.to.target);
+  if (next.abandoned == nullptr) next.abandoned = frame;
+  error_trace* const trace = trace_for(frame->scope->root(), next.error, !next.traced);
+  next.traced = true;
+  std::uint32_t passed = trace != nullptr ? trace->count : error_trace::places_max;
+  for (;; ++passed) {
+    if (passed < error_trace::places_max) trace->places[passed] = frame->place;
+    next.to = frame->owner->to;
+    if (next.to.hook != nullptr) break;
+    frame = static_cast<promise_base*>(next.to.target);
+  }
+  if (trace != nullptr) trace->count = passed + 1;
+}
+
+}  // namespace
+
 std::coroutine_handle<> deliver_on(step& next) noexcept {
   for (;;) {
     if (next.error) {
-      while (next.to.hook == nullptr) {
-        auto& frame = *static_cast<promise_base*>(next.to.target);
-        if (next.abandoned == nullptr) next.abandoned = &frame;
-        note_error(frame.scope->root(), next.error, frame.place, !next.traced);
-        next.traced = true;
-        next.to = frame.owner->to;
-      }
+      if (next.to.hook == nullptr) climb(next);
     } else if (next.to.hook == nullptr) {
       return static_cast<promise_base*>(next.to.target)->handle();
     }

@@ -29,20 +29,17 @@ std::string format_trace(const error_trace* trace) {
 
 namespace detail {
 
-void note_error(task_root& root, std::error_code error, const std::source_location& place,
-                bool first) noexcept {
+error_trace* trace_for(task_root& root, std::error_code error, bool first) noexcept {
   if (root.trace == nullptr) {
     void* memory = frame_allocate(sizeof(error_trace));
-    if (memory == nullptr) return;
+    if (memory == nullptr) return nullptr;
     root.trace = ::new (memory) error_trace;
   }
-  error_trace& trace = *root.trace;
   if (first) {
-    trace.error = error;
-    trace.count = 0;
+    root.trace->error = error;
+    root.trace->count = 0;
   }
-  if (trace.count < error_trace::places_max) trace.places[trace.count] = place;
-  ++trace.count;
+  return root.trace;
 }
 
 }  // namespace detail

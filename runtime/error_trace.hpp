@@ -30,9 +30,9 @@ std::string format_trace(const error_trace* trace);
 
 namespace detail {
 
-/// Notes that `error` passed the await at `place`; `first` starts a new trace.
-void note_error(task_root& root, std::error_code error, const std::source_location& place,
-                bool first) noexcept;
+/// The trace that the places which `error` passes now are added to; `first` starts it afresh.  Null
+/// when there is no memory for one.
+error_trace* trace_for(task_root& root, std::error_code error, bool first) noexcept;
 
 }  // namespace detail
 }  // namespace magpie

@@ -83,6 +83,9 @@ class basic_fork_deque {
     return task;
   }
 
+  /// The index of the oldest task: unchanged as long as that is the same.  Any thread.
+  std::int64_t top() const noexcept { return top_.load(order::relaxed); }
+
   /// A guess, from any thread.
   std::size_t size() const noexcept {
     const std::int64_t count = bottom_.load(order::relaxed) - top_.load(order::relaxed);
@@ -122,6 +125,6 @@ class basic_fork_deque {
   alignas(cache_line_size) atomic<runnable*> slots_[static_cast<std::size_t>(Capacity)];
 };
 
-using fork_deque = basic_fork_deque<256>;
+using fork_deque = basic_fork_deque<1024>;
 
 }  // namespace magpie

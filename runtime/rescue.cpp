@@ -122,10 +122,23 @@ void worker::watch(std::uint64_t now_ns) noexcept {
     const std::uint64_t beat = other.counters_.polls.load(order::relaxed);
     const bool stands_still = std::exchange(seen_[i], beat) == beat;
     if (!stands_still) moved = true;
-    if (mine && stands_still && !other.parked()) rescue(other);
+    if (!mine || other.parked()) continue;
+    if (stands_still) {
+      rescue(other);
+    } else if (other.forks_.size() > 1) {
+      take_fork(other);
+    }
   }
   if (moved) last_moved_ns_ = now_ns;
   worker_counters::add(counters_.watch_ns, clock::detail_now_ns() - now_ns);
+}
+
+/// Takes one of the forks that wait at a busy worker: it may be the root of a tree.
+void worker::take_fork(worker& busy) noexcept {
+  runnable* work = steal_fork(busy);
+  if (work == nullptr) return;
+  worker_counters::add(counters_.steals);
+  post_tail(*work);
 }
 
 bool worker::on_core() const noexcept {
@@ -155,7 +168,7 @@ bool worker::rescue(worker& stuck) noexcept {
   }
   take_in(chain);
   runnable* work = stuck.queue_.steal_into(queue_);
-  if (work == nullptr) work = stuck.forks_.steal();
+  if (work == nullptr) work = steal_fork(stuck);
   if (work != nullptr) {
     worker_counters::add(counters_.steals);
     chain.count += 1;

@@ -25,11 +25,10 @@ void detail::context::post_fork(runnable& task) noexcept {
     self.post_tail(task);
     return;
   }
-  if (!self.shared_) return;
-  // The watcher takes from a worker that has tasks waiting within its interval; only many of them
-  // are worth the price of a wake-up, and without a rescue there is no watcher.
-  const bool many = self.forks_.size() % worker::fork_wake_at == 0;
-  if ((many || !home->settings().rescue) && home->sleepers().should_wake()) home->wake_one();
+  // A fork that runs for less than a steal costs is better left here: should it turn out to be the
+  // root of a tree, the watcher comes for one within its interval.
+  if (self.shared_ && (self.pace_ns_ >= worker::steal_cost_ns || !home->settings().rescue))
+    self.offer(self.forks_.size());
 }
 
 bool detail::context::take_back(runnable& task) noexcept {
@@ -214,12 +213,26 @@ runnable* worker::next_queued() noexcept {
   if (tick_ % 2 == 0) {
     if (runnable* work = queue_.pop()) return work;
   }
-  if (!forks_.empty()) {
-    runnable* work = tick_ % oldest_fork_interval == 1 ? forks_.steal() : nullptr;
-    if (work == nullptr) work = forks_.take();
-    if (work != nullptr) return work;
+  if (tick_ % oldest_fork_interval == 1) {
+    if (runnable* work = starving_fork()) return work;
   }
+  if (runnable* work = forks_.take()) return work;
   return queue_.pop();
+}
+
+/// The oldest fork, if it has been the oldest for too long.  Not more often: each time a tree that
+/// is unfolded newest first, in little memory, is begun at one more place.
+runnable* worker::starving_fork() noexcept {
+  const std::int64_t top = forks_.top();
+  const std::uint64_t now = clock::detail_now_ns();
+  if (forks_.size() == 0 || top != oldest_fork_) {
+    oldest_fork_ = top;
+    oldest_since_ns_ = now;
+  } else if (now - oldest_since_ns_ >= fork_age_max_ns) {
+    oldest_since_ns_ = now;
+    return forks_.steal();
+  }
+  return nullptr;
 }
 
 void worker::poll_io(std::uint64_t deadline_ns) noexcept {
@@ -252,7 +265,7 @@ runnable* worker::find_elsewhere() noexcept {
       queue_,
       std::min<std::size_t>(shared_queue.size() / home->size() + 1, local_queue::capacity / 2));
   if (work == nullptr && shared_) {
-    if (!searching_)
+    if (!searching_ && !stole_in_vain())
       searching_ = home->sleepers().begin_search(static_cast<std::uint32_t>(home->size()));
     if (searching_) work = steal();
   }
@@ -272,7 +285,7 @@ runnable* worker::steal() noexcept {
     if (at == index) continue;
     worker& victim = home->at(at);
     runnable* work = victim.queue_.steal_into(queue_);
-    if (work == nullptr) work = victim.forks_.steal();
+    if (work == nullptr) work = steal_fork(victim);
     if (work != nullptr) {
       worker_counters::add(counters_.steals);
       return work;
@@ -281,10 +294,27 @@ runnable* worker::steal() noexcept {
   return nullptr;
 }
 
+runnable* worker::steal_fork(worker& victim) noexcept {
+  runnable* work = victim.forks_.steal();
+  if (work != nullptr) stole_fork_ns_ = clock::detail_now_ns();
+  return work;
+}
+
+/// Whether the fork that was stolen last is over in less time than a steal costs, with all that it
+/// spawned: then more of them would only be in the victim's way, and this worker parks until the
+/// next look at the others.
+bool worker::stole_in_vain() noexcept {
+  if (stole_fork_ns_ == 0 || !home->settings().rescue) return false;
+  return clock::detail_now_ns() - std::exchange(stole_fork_ns_, 0) < steal_cost_ns;
+}
+
 bool worker::work_is_visible() noexcept {
   if (!home->shared_queue().empty()) return true;
   for (std::size_t i = 0; i < home->size(); ++i) {
-    if (!home->at(i).queue_.empty() || !home->at(i).forks_.empty()) return true;
+    if (!home->at(i).queue_.empty()) return true;
+    // With the rescue forks take no part in the handshake: their owner is awake, and the watcher
+    // comes for them.
+    if (!home->settings().rescue && !home->at(i).forks_.empty()) return true;
   }
   return false;
 }

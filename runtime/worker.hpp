@@ -55,9 +55,10 @@ class alignas(cache_line_size) worker final : public detail::context {
   static constexpr unsigned io_interval = 8;
   static constexpr unsigned injector_interval = 61;
   static constexpr unsigned sweep_interval = 64;
-  static constexpr unsigned oldest_fork_interval = 16;
-  static constexpr std::size_t fork_wake_at = 32;  ///< Waiting forks that are worth a wake-up.
-  static constexpr std::uint64_t wake_cost_ns = 20'000;  ///< Waiting work that is worth one.
+  static constexpr unsigned oldest_fork_interval = 256;
+  static constexpr std::uint64_t fork_age_max_ns = 10'000'000;  ///< Then the oldest one is next.
+  static constexpr std::uint64_t wake_cost_ns = 20'000;  ///< Waiting work worth a wake-up.
+  static constexpr std::uint64_t steal_cost_ns = 2'000;  ///< A fork worth a steal.
   static constexpr unsigned poll_after_max = 64;  ///< Tasks between two turns of the reactor.
 
   worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
@@ -108,8 +109,11 @@ class alignas(cache_line_size) worker final : public detail::context {
   runnable* next() noexcept;
   runnable* find_elsewhere() noexcept;
   runnable* steal() noexcept;
+  runnable* steal_fork(worker& victim) noexcept;
+  bool stole_in_vain() noexcept;
   void execute(runnable& work) noexcept;
   runnable* next_queued() noexcept;
+  runnable* starving_fork() noexcept;
   void take_in(runnable_chain& chain) noexcept;
   void offer(std::size_t waiting) noexcept;
   void note_pace(std::uint64_t now_ns) noexcept;
@@ -127,6 +131,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   void stop_watching() noexcept;
   void wake_a_watcher() noexcept;
   bool rescue(worker& stuck) noexcept;
+  void take_fork(worker& busy) noexcept;
   void sweep_neighbour() noexcept;
 
   alignas(cache_line_size) atomic<runnable*> lifo_{nullptr};
@@ -134,6 +139,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   unsigned polled_at_ = 0;   ///< The tick of the last turn of the reactor.
   unsigned poll_after_ = 0;  ///< Ticks until the next one is worth its system call.
   unsigned lifo_streak_ = 0;
+  std::int64_t oldest_fork_ = 0;  ///< The top of the forks as last looked at, and since when.
+  std::uint64_t oldest_since_ns_ = 0;
   bool searching_ = false;
   bool watching_ = false;  ///< Has been the watcher or its deputy since it parked last.
   bool shared_;
@@ -143,6 +150,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   std::uint64_t last_moved_ns_ = 0;
   std::uint64_t last_look_ns_ = 0;
   std::uint64_t watch_every_ns_ = 0;
+  std::uint64_t stole_fork_ns_ = 0;  ///< When, until it is known what came of it.
   unsigned short_parks_ = 0;  ///< Parks in a row that ended sooner than a look is due.
   std::uint64_t neighbour_seen_ = 0;
   std::uint64_t neighbour_seen_ns_ = 0;
