@@ -70,35 +70,34 @@ class task_await : outcome<T> {
   }
 };
 
-/// Awaits any other awaitable from a task.
+/// Awaits any other awaitable from a task.  The awaited object stays where it is: the operand of
+/// `co_await`, a temporary of the awaiting frame as a rule, lives until the expression has ended.
 template <class A>
 class plain_await {
  public:
-  template <class... Args>
-  explicit plain_await(promise_base& parent, Args&&... args) noexcept
-      : parent_(&parent), inner_(std::forward<Args>(args)...) {}
+  plain_await(promise_base& parent, A& awaited) noexcept : parent_(&parent), inner_(&awaited) {}
 
   bool await_ready() {
-    completed_ = inner_.try_complete(*parent_->scope);
-    return completed_ && !inner_.failed();
+    completed_ = inner_->try_complete(*parent_->scope);
+    return completed_ && !inner_->failed();
   }
 
   transfer await_suspend(std::coroutine_handle<>) noexcept {
-    if (completed_) return transfer_to(raise(*parent_, inner_.failed()));
-    return transfer_to(inner_.start(continuation::plain(*parent_), *parent_->scope));
+    if (completed_) return transfer_to(raise(*parent_, inner_->failed()));
+    return transfer_to(inner_->start(continuation::plain(*parent_), *parent_->scope));
   }
 
   typename A::value_type await_resume() {
     if constexpr (std::is_void_v<typename A::value_type>) {
-      static_cast<void>(inner_.take());
+      static_cast<void>(inner_->take());
     } else {
-      return *inner_.take();
+      return *inner_->take();
     }
   }
 
  private:
   promise_base* parent_;
-  A inner_;
+  A* inner_;
   bool completed_ = false;
 };
 
@@ -179,7 +178,7 @@ struct promise_common : promise_base {
   plain_await<A> await_transform(
       A&& a, std::source_location where = std::source_location::current()) noexcept {
     place = where;
-    return plain_await<A>(*this, std::forward<A>(a));
+    return plain_await<A>(*this, a);
   }
 
   fail_await await_transform(
