@@ -2,6 +2,7 @@
 #pragma once
 
 #include <magpie/runtime/task.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <optional>
 
@@ -21,7 +22,7 @@ class as_result_operation {
     MAGPIE_ASSERT(other.to_.target == nullptr);
   }
   ~as_result_operation() {
-    if (abandoned_ != nullptr) destroy_abandoned(abandoned_);
+    destroy_abandoned(abandoned_);
   }
 
   bool try_complete(stop_scope& scope) {
@@ -29,7 +30,7 @@ class as_result_operation {
     error_ = inner_.failed();
     return true;
   }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;
@@ -37,7 +38,7 @@ class as_result_operation {
   }
 
   result<value_type> take() {
-    if (abandoned_ != nullptr) destroy_abandoned(std::exchange(abandoned_, nullptr));
+    destroy_abandoned(std::exchange(abandoned_, nullptr));
     if (error_) return value_type(std::unexpected(error_));
     return value_type(inner_.take());
   }
@@ -52,7 +53,7 @@ class as_result_operation {
 
   A inner_;
   continuation to_;
-  std::error_code error_;
+  std::error_code error_ = no_error;
   promise_base* abandoned_ = nullptr;
 };
 

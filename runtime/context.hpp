@@ -29,6 +29,8 @@ struct context {
   /// Inline completions that the running task may still have before it must go through the queue.
   int budget = 0;
   std::size_t index = 0;
+  /// The runtime has no other worker: what only workers touch needs no read-modify-write.
+  bool alone = false;
   /// Simulated time in nanoseconds; null when the clock is the kernel's.
   const std::uint64_t* virtual_now = nullptr;
   /// The worker's hot buffer, shared by everything that runs on it; see `read_leased`.

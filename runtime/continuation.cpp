@@ -59,7 +59,7 @@ std::coroutine_handle<> deliver_on(step& next) noexcept {
   }
 }
 
-void destroy_abandoned(promise_base* innermost) noexcept {
+void destroy_chain(promise_base* innermost) noexcept {
   for (promise_base* frame = innermost; frame != nullptr;) {
     frame_owner& owner = *frame->owner;
     owner.child = nullptr;  // first, so that the outer frame does not destroy it again

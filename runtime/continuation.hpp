@@ -14,6 +14,8 @@
 /// Called on the worker that runs the failing or finishing code; nothing here is thread safe.
 #pragma once
 
+#include <magpie/util/errc.hpp>
+
 #include <coroutine>
 #include <source_location>
 #include <system_error>
@@ -41,15 +43,16 @@ struct continuation {
 /// One step of a delivery.
 struct step {
   step() noexcept = default;
-  explicit step(continuation first, std::error_code with = {}) noexcept : to(first), error(with) {}
+  explicit step(continuation first, std::error_code with = no_error) noexcept
+      : to(first), error(with) {}
 
   continuation to;                    ///< Where the outcome goes next.
-  std::error_code error;              ///< Non-zero: the outcome is this error.
+  std::error_code error = no_error;   ///< Non-zero: the outcome is this error.
   promise_base* abandoned = nullptr;  ///< Innermost frame that the error left behind, if any.
   bool traced = false;                ///< The error's return trace has begun.
 
   /// For hooks: the outcome goes on to `where`, as a value or as `with`.
-  std::coroutine_handle<> go_on(continuation where, std::error_code with = {}) noexcept {
+  std::coroutine_handle<> go_on(continuation where, std::error_code with = no_error) noexcept {
     to = where;
     error = with;
     abandoned = nullptr;
@@ -95,8 +98,12 @@ inline std::coroutine_handle<> raise(promise_base& frame, std::error_code error)
 }
 
 /// Destroys the frames from `innermost` outwards up to and including the one whose owner is a
-/// boundary.  Iterative; destructors of the frames run user code.
-void destroy_abandoned(promise_base* innermost) noexcept;
+/// boundary; null: there are none.  Iterative; destructors of the frames run user code.
+void destroy_chain(promise_base* innermost) noexcept;
+inline void destroy_abandoned(promise_base* innermost) noexcept {
+  if (innermost != nullptr) [[unlikely]]
+    destroy_chain(innermost);
+}
 
 }  // namespace detail
 }  // namespace magpie

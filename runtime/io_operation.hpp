@@ -105,7 +105,7 @@ class io_operation : public readiness_operation {
                                : deliver(self.continuation()));
   }
 
-  std::error_code error_;
+  std::error_code error_ = no_error;
   step next_ = step::wait;
 };
 

@@ -26,7 +26,7 @@ namespace detail {
 class blocking_operation_base : public operation, public blocking_job {
  public:
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
 
  protected:
@@ -44,7 +44,7 @@ class blocking_operation_base : public operation, public blocking_job {
   static void cancel_job(operation& op) noexcept;
 
   compute_function compute_;
-  std::error_code error_;
+  std::error_code error_ = no_error;
   bool refused_ = false;
 };
 

@@ -14,6 +14,7 @@
 #include <magpie/runtime/options.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task.hpp>
+#include <magpie/util/errc.hpp>
 #include <magpie/util/result.hpp>
 
 #include <cstdint>
@@ -59,7 +60,7 @@ struct blocked_base : runnable {
 
   task_root root;
   stop_scope scope;
-  std::error_code error;
+  std::error_code error = no_error;
   atomic<bool> done{false};
 
  private:

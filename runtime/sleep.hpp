@@ -28,7 +28,7 @@ class sleep_operation : public operation {
   bool try_complete(stop_scope& scope) noexcept {
     return !scope.stop_requested() && until_ <= clock::now() && spend_budget(this_context());
   }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept {
     prepare(to, scope);
@@ -83,7 +83,7 @@ class yield_operation : public operation {
   yield_operation(yield_operation&&) noexcept = default;
 
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept {
     prepare(to, scope);
     this_context().post_last(*this);

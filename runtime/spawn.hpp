@@ -72,7 +72,7 @@ struct spawned_base : runnable {
   /// Prints where the task was spawned, how it failed and the trace.
   void log_failure() noexcept;
 
-  std::error_code error;
+  std::error_code error = no_error;
   bool failure_unseen = false;  ///< It failed, and no join has handed that out; before the word.
   atomic<bool> aborted{false};
   atomic<std::uintptr_t> word{running};
@@ -170,7 +170,7 @@ class join_base : public operation {
     // (J2) acquire with (J1): the outcome is visible.
     return state_->word.load(order::acquire) == spawned_base::done && spend_budget(this_context());
   }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
 
   /// The worker's loop got control back: the innermost deferred join waits properly.

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <magpie/runtime/promise.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <coroutine>
 #include <utility>
@@ -80,7 +81,7 @@ class task_operation : outcome<T> {
   }
 
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     this->to = to;
@@ -129,7 +130,7 @@ class result_operation {
   using value_type = T;
   explicit result_operation(result<T>&& value) noexcept : value_(std::move(value)) {}
   bool try_complete(stop_scope&) const noexcept { return true; }
-  std::error_code failed() const noexcept { return value_ ? std::error_code{} : value_.error(); }
+  std::error_code failed() const noexcept { return value_ ? no_error : value_.error(); }
   std::coroutine_handle<> start(continuation to, stop_scope&) noexcept {
     return value_ ? deliver(to) : deliver_error(to, value_.error());
   }

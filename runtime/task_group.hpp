@@ -23,6 +23,7 @@
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/util/atomic.hpp>
+#include <magpie/util/errc.hpp>
 #include <magpie/util/spin_lock.hpp>
 
 #include <new>
@@ -68,14 +69,18 @@ struct group_child final : group_child_base {
 
 class task_group {
  public:
-  explicit task_group(stop_scope& outer) noexcept : scope_(&outer, outer.root()) { scope_.link(); }
+  explicit task_group(stop_scope& outer) noexcept
+      : scope_(&outer, outer.root()), alone_(detail::this_context().alone) {
+    scope_.link();
+  }
   task_group(const task_group&) = delete;
   task_group& operator=(const task_group&) = delete;
   ~task_group();
 
   /// Starts `t` in the group.  A failure stops the group.  Its value is dropped.
   /// Errors: none here; when memory runs out the group fails with not_enough_memory.
-  /// Threads: any, while the group has not ended (asserted).  Cost: one pooled block.
+  /// Threads: the workers of the group's runtime, while the group has not ended (asserted).
+  /// Cost: one pooled block; with several workers an atomic increment, and one at the child's end.
   template <class T>
   void spawn(task<T> t, std::source_location where = std::source_location::current()) noexcept {
     start(std::move(t), false, where);
@@ -113,7 +118,12 @@ class task_group {
   stop_scope& scope() noexcept { return scope_; }
   void child_ended(std::error_code error, void* exception, bool isolated, task_root& root) noexcept;
   /// Counts one end down; true for the last.
-  bool count_down() noexcept { return pending_.fetch_sub(1, order::acq_rel) == 1; }  // (G1)
+  bool count_down() noexcept {
+    if (!alone_) return pending_.fetch_sub(1, order::acq_rel) == 1;  // (G1)
+    const std::size_t left = pending_.load(order::relaxed) - 1;
+    pending_.store(left, order::relaxed);  // a single worker: nobody else counts
+    return left == 0;
+  }
   /// The last has ended: the next step of the climb is the group's outcome.
   std::coroutine_handle<> ended(detail::step& next) noexcept;
 
@@ -131,18 +141,29 @@ class task_group {
       out_of_memory();
       return;
     }
-    [[maybe_unused]] const std::size_t before = pending_.fetch_add(1, order::relaxed);
-    MAGPIE_ASSERT(before != 0);  // the group has ended
+    count_up();
     auto* made = ::new (memory) child(std::move(t), *this, isolated, where);
     detail::post_fork(*made->root.home, *made);
+  }
+  void count_up() noexcept {
+    std::size_t before;
+    if (alone_) {
+      MAGPIE_DEBUG_ASSERT(on_worker());
+      before = pending_.load(order::relaxed);
+      pending_.store(before + 1, order::relaxed);
+    } else {
+      before = pending_.fetch_add(1, order::relaxed);
+    }
+    MAGPIE_ASSERT(before != 0);  // the group has ended
   }
   void out_of_memory() noexcept;
 
   stop_scope scope_;
   atomic<std::size_t> pending_{1};  ///< The body counts as one.
+  const bool alone_;  ///< The runtime has one worker, so no read-modify-write is needed.
   atomic<bool> stopped_{false};
   spin_lock lock_;  ///< Guards the failure.
-  std::error_code error_;
+  std::error_code error_ = no_error;
   void* exception_ = nullptr;
   error_trace* trace_ = nullptr;  ///< Of the first failure.
   detail::arrival_hook ended_hook_ = nullptr;
@@ -178,7 +199,7 @@ class group_operation {
   }
 
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;

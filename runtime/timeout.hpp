@@ -20,6 +20,7 @@
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/timer.hpp>
 #include <magpie/util/atomic.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <optional>
 
@@ -99,7 +100,7 @@ class timeout_operation : runnable {
   clock::duration until_;
   bool relative_;
   std::optional<stop_scope> scope_;
-  std::error_code error_;
+  std::error_code error_ = no_error;
   atomic<meeting> meeting_{meeting::none};
   bool traced_ = false;  ///< The error's trace has begun.
   bool fired_ = false;   ///< Ordered by the meeting, or by the timer being disarmed.

@@ -43,6 +43,7 @@ worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared
       forks_(shared, !owner.settings().rescue),
       wheel_(now_ns) {
   home = &owner;
+  alone = owner.size() == 1;
   index = at;
   timers = &wheel_;
   hot_buffer = new (std::nothrow) std::byte[detail::hot_buffer_size];

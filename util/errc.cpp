@@ -42,6 +42,9 @@ class category final : public std::error_category {
 
 }  // namespace
 
+// Before other static objects, which may await nothing but may well keep a result.
+[[gnu::init_priority(101)]] const std::error_code no_error;
+
 const std::error_category& magpie_category() noexcept {
   static const category instance;
   return instance;

@@ -24,6 +24,10 @@ inline std::error_code make_error_code(errc code) noexcept {
   return {static_cast<int>(code), magpie_category()};
 }
 
+/// Success, to be copied: to default-construct a `std::error_code` costs a call into the standard
+/// library each time, which is a twentieth of a spawn.
+extern const std::error_code no_error;
+
 /// An errno value, as the kernel returned it (positive), as an error code.
 inline std::error_code errno_code(int number) noexcept { return {number, std::system_category()}; }
 
