@@ -21,9 +21,7 @@ class as_result_operation {
   as_result_operation(as_result_operation&& other) noexcept : inner_(std::move(other.inner_)) {
     MAGPIE_ASSERT(other.to_.target == nullptr);
   }
-  ~as_result_operation() {
-    destroy_abandoned(abandoned_);
-  }
+  ~as_result_operation() { destroy_abandoned(abandoned_); }
 
   bool try_complete(stop_scope& scope) {
     if (!inner_.try_complete(scope)) return false;

@@ -19,6 +19,7 @@ constinit thread_local std::coroutine_handle<> next_coroutine = nullptr;
 
 std::coroutine_handle<> deliver_value(continuation to) noexcept {
   step next(to);
+  if (std::coroutine_handle<> resumed = to.hook(to.target, next)) return resumed;
   return deliver_on(next);
 }
 

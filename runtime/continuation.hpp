@@ -82,7 +82,7 @@ struct promise_base {
 /// nothing is to run here).  Cost of a value to a plain continuation: a test and a load.
 std::coroutine_handle<> deliver_on(step& next) noexcept;
 
-/// The same for an outcome that begins its way; a value to a boundary, or any error.  Not inline,
+/// The same for an outcome that begins its way: a value to a boundary, or any error.  Not inline,
 /// so that the step is built in place and not copied.
 std::coroutine_handle<> deliver_value(continuation to) noexcept;
 std::coroutine_handle<> deliver_error(continuation to, std::error_code error) noexcept;

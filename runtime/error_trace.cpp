@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 namespace magpie {
 
-task_root::~task_root() {
-  if (trace != nullptr) frame_free(trace, sizeof(error_trace));
+void task_root::drop_trace() noexcept {
+  frame_free(std::exchange(trace, nullptr), sizeof(error_trace));
 }
 
 std::string format_trace(const error_trace* trace) {

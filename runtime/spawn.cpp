@@ -35,12 +35,12 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
                    root.home->settings().log;
   scope.close();
   context& here = this_context();
-  root_group& group = *root.home->roots;
+  MAGPIE_ASSERT(here.home == root.home);  // tasks end on their workers
   if (join_base* waiting = here.deferred_joins; waiting != nullptr && waiting->state_ == this) {
     // The joiner is noted here and nowhere else, and holds the handle: nobody else looks.
     here.deferred_joins = waiting->outer_;
     word.store(done, order::release);
-    group.count_end();
+    here.count_end();
     return deliver(waiting->continuation());
   }
   // (J1) acq_rel with (J2), (J3), (J4).  From here on the state is the handle's, if there is one.
@@ -51,7 +51,7 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
     // It may be a task of another runtime; it is alive until it is posted.
     reinterpret_cast<join_base*>(before)->scope().root().post(
         *reinterpret_cast<join_base*>(before));
-  if (!mine) group.count_end();  // else the caller does, after the state is gone
+  if (!mine) here.count_end();  // else the caller does, after the state is gone
   return std::noop_coroutine();
 }
 

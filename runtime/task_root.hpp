@@ -17,10 +17,15 @@ struct task_root {
   explicit task_root(scheduler& home_scheduler) noexcept : home(&home_scheduler) {}
   task_root(const task_root&) = delete;
   task_root& operator=(const task_root&) = delete;
-  ~task_root();
+  ~task_root() {
+    if (trace != nullptr) [[unlikely]]
+      drop_trace();
+  }
 
   /// Puts a runnable of this task into a run queue of its home scheduler.  Any thread.
   void post(runnable& work) noexcept;
+
+  void drop_trace() noexcept;
 
   scheduler* home;
   error_trace* trace = nullptr;  ///< Allocated at the first raise; null until then.

@@ -57,8 +57,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   static constexpr unsigned sweep_interval = 64;
   static constexpr unsigned oldest_fork_interval = 256;
   static constexpr std::uint64_t fork_age_max_ns = 10'000'000;  ///< Then the oldest one is next.
-  static constexpr std::uint64_t wake_cost_ns = 20'000;  ///< Waiting work worth a wake-up.
-  static constexpr std::uint64_t steal_cost_ns = 2'000;  ///< A fork worth a steal.
+  static constexpr std::uint64_t wake_cost_ns = 20'000;         ///< Waiting work worth a wake-up.
+  static constexpr std::uint64_t steal_cost_ns = 2'000;         ///< A fork worth a steal.
   static constexpr unsigned poll_after_max = 64;  ///< Tasks between two turns of the reactor.
 
   worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
@@ -151,7 +151,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   std::uint64_t last_look_ns_ = 0;
   std::uint64_t watch_every_ns_ = 0;
   std::uint64_t stole_fork_ns_ = 0;  ///< When, until it is known what came of it.
-  unsigned short_parks_ = 0;  ///< Parks in a row that ended sooner than a look is due.
+  unsigned short_parks_ = 0;         ///< Parks in a row that ended sooner than a look is due.
   std::uint64_t neighbour_seen_ = 0;
   std::uint64_t neighbour_seen_ns_ = 0;
   // How long a task runs here, on the average of late; until something is known, long.

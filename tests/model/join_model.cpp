@@ -11,7 +11,7 @@
 
 namespace magpie {
 
-task_root::~task_root() = default;
+void task_root::drop_trace() noexcept {}
 
 namespace joins {
 
