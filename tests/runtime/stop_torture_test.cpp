@@ -3,6 +3,7 @@
 #include <magpie/runtime/descriptor.hpp>
 #include <magpie/runtime/io_operation.hpp>
 #include <magpie/runtime/run_blocking.hpp>
+#include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
@@ -104,6 +105,15 @@ task<> grouping(int i, tally& counts) {
     group.spawn_isolated(sleeping(i + 7, counts));
     co_return;
   });
+}
+
+/// The clean-up runs to its end, whenever the stop comes.
+task<> shielding(int i, tally& counts) {
+  const counted here(counts.alive);
+  const auto work = co_await as_result(sleep_for(std::chrono::microseconds(i % 30)));
+  const auto cleaned = co_await as_result(shielded(sleeping(i, counts)));
+  if (!cleaned) counts.wrong.fetch_add(1, order::relaxed);
+  if (!work) co_await fail(work.error());
 }
 
 /// Waits until an eventfd was written.
@@ -228,6 +238,7 @@ TEST(stop_torture, concurrent_joins_of_what_waits) { torture(&joining_what_waits
 TEST(stop_torture, concurrent_blocking_calls) { torture(&on_the_pool); }
 TEST(stop_torture, concurrent_yields) { torture(&yielding); }
 TEST(stop_torture, concurrent_groups) { torture(&grouping); }
+TEST(stop_torture, concurrent_shields) { torture(&shielding); }
 TEST(stop_torture, concurrent_waits) {
   MAGPIE_NEED_KERNEL();
   torture(&waiting_for_event);
