@@ -1,5 +1,6 @@
 /// Stops at every possible moment: each kind of wait is aborted again and again, from workers and
 /// from foreign threads, and every outcome is counted exactly.
+#include <magpie/runtime/cleanup.hpp>
 #include <magpie/runtime/descriptor.hpp>
 #include <magpie/runtime/io_operation.hpp>
 #include <magpie/runtime/run_blocking.hpp>
@@ -114,6 +115,25 @@ task<> shielding(int i, tally& counts) {
   const auto cleaned = co_await as_result(shielded(sleeping(i, counts)));
   if (!cleaned) counts.wrong.fetch_add(1, order::relaxed);
   if (!work) co_await fail(work.error());
+}
+
+/// Two clean-ups around a body, and one behind it: all run, whenever the stop comes.
+task<> cleaning_up(int i, tally& counts) {
+  const counted here(counts.alive);
+  int cleaned = 0;
+  const auto clean = [&]() -> task<> {
+    co_await sleep_for(std::chrono::microseconds(i % 11));
+    ++cleaned;
+  };
+  const auto body = [&](cleanup_stack& on_exit) -> task<> {
+    const counted inner(counts.alive);
+    on_exit.push(clean());
+    on_exit.push(clean());
+    co_await sleep_for(std::chrono::microseconds(i % 30));
+  };
+  const auto ended = co_await as_result(finally(with_cleanup(body), clean()));
+  if (cleaned != 3) counts.wrong.fetch_add(1, order::relaxed);
+  if (!ended) co_await fail(ended.error());
 }
 
 /// Waits until an eventfd was written.
@@ -239,6 +259,7 @@ TEST(stop_torture, concurrent_blocking_calls) { torture(&on_the_pool); }
 TEST(stop_torture, concurrent_yields) { torture(&yielding); }
 TEST(stop_torture, concurrent_groups) { torture(&grouping); }
 TEST(stop_torture, concurrent_shields) { torture(&shielding); }
+TEST(stop_torture, concurrent_cleanups) { torture(&cleaning_up); }
 TEST(stop_torture, concurrent_waits) {
   MAGPIE_NEED_KERNEL();
   torture(&waiting_for_event);
