@@ -1,5 +1,6 @@
 /// Stops at every possible moment: each kind of wait is aborted again and again, from workers and
 /// from foreign threads, and every outcome is counted exactly.
+#include <magpie/runtime/cancellation_token.hpp>
 #include <magpie/runtime/cleanup.hpp>
 #include <magpie/runtime/descriptor.hpp>
 #include <magpie/runtime/io_operation.hpp>
@@ -136,6 +137,31 @@ task<> cleaning_up(int i, tally& counts) {
   if (!ended) co_await fail(ended.error());
 }
 
+/// Waits for tokens that another task cancels at about the same time.
+task<> waiting_for_token(int i, tally& counts) {
+  const counted here(counts.alive);
+  const cancellation_token token;
+  const auto canceller = [](int n, cancellation_token mine) -> task<> {
+    if (n % 2 == 0) co_await sleep_for(std::chrono::microseconds(n % 23));
+    mine.cancel();
+  };
+  auto other = spawn(canceller(i, token));
+  co_await token.child_token().cancelled();
+  if (!token.is_cancelled()) counts.wrong.fetch_add(1, order::relaxed);
+}
+
+task<> until_cancelled(int i, tally& counts) {
+  const counted here(counts.alive);
+  const cancellation_token token;
+  const auto canceller = [](int n, cancellation_token mine) -> task<> {
+    if (n % 2 == 0) co_await sleep_for(std::chrono::microseconds(n % 19));
+    mine.cancel();
+  };
+  auto other = spawn(canceller(i, token));
+  const bool completed = co_await token.run_until_cancelled(sleeping(i, counts));
+  if (!completed && !token.is_cancelled()) counts.wrong.fetch_add(1, order::relaxed);
+}
+
 /// Waits until an eventfd was written.
 class event_wait final : public io_operation<event_wait, void> {
  public:
@@ -260,6 +286,8 @@ TEST(stop_torture, concurrent_yields) { torture(&yielding); }
 TEST(stop_torture, concurrent_groups) { torture(&grouping); }
 TEST(stop_torture, concurrent_shields) { torture(&shielding); }
 TEST(stop_torture, concurrent_cleanups) { torture(&cleaning_up); }
+TEST(stop_torture, concurrent_waits_for_tokens) { torture(&waiting_for_token); }
+TEST(stop_torture, concurrent_work_until_cancelled) { torture(&until_cancelled); }
 TEST(stop_torture, concurrent_waits) {
   MAGPIE_NEED_KERNEL();
   torture(&waiting_for_event);
