@@ -161,6 +161,22 @@ struct same_cancel : scenario<same_cancel, 2>, world {
   void after() { drop_all(); }
 };
 
+/// A canceller that returns at once, because all is done, sees what the other did before.
+struct second_cancel : scenario<second_cancel, 2>, world {
+  magpie::atomic<int> told{0};
+  void before() { world::before(); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      cancel_with_reason(leaf());
+      told.store(1, magpie::order::relaxed);  // orders nothing
+    } else if (told.load(magpie::order::relaxed) == 1) {
+      leaf().cancel();
+      MAGPIE_ASSERT(reason == 1);
+    }
+  }
+  void after() { drop_all(); }
+};
+
 /// A child is born below the middle meanwhile.
 struct birth_and_cancel : scenario<birth_and_cancel, 2>, world {
   void before() { world::before(); }
@@ -246,13 +262,12 @@ int main(int argc, char** argv) {
   using magpie::model::entry;
   return magpie::model::run(
       {.name = "token",
-       .scenarios = {entry<look>("look", 2), entry<wait_and_cancel>("wait_and_cancel", 2),
-                     entry<wait_and_remove>("wait_and_remove", 2),
-                     entry<birth_and_cancel>("birth_and_cancel", 2), entry<copies>("copies", 3),
-                     entry<drop_the_middle>("drop_the_middle", 2),
-                     entry<same_cancel>("same_cancel", 1),
-                     entry<drop_and_cancel>("drop_and_cancel", 1),
-                     entry<two_cancels>("two_cancels", 1)},
+       .scenarios =
+           {entry<look>("look", 2), entry<wait_and_cancel>("wait_and_cancel", 2),
+            entry<wait_and_remove>("wait_and_remove", 2), entry<second_cancel>("second_cancel", 2),
+            entry<birth_and_cancel>("birth_and_cancel", 2), entry<copies>("copies", 3),
+            entry<drop_the_middle>("drop_the_middle", 2), entry<same_cancel>("same_cancel", 1),
+            entry<drop_and_cancel>("drop_and_cancel", 1), entry<two_cancels>("two_cancels", 1)},
        .files = {"runtime/token_node.hpp", "runtime/token_node.cpp"}},
       argc, argv);
 }

@@ -8,6 +8,7 @@
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/stop_token.hpp>
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
@@ -162,6 +163,25 @@ task<> until_cancelled(int i, tally& counts) {
   if (!completed && !token.is_cancelled()) counts.wrong.fetch_add(1, order::relaxed);
 }
 
+/// A standard token from outside, and one that follows the scope, inside of it.
+task<> with_stop_tokens(int i, tally& counts) {
+  const counted here(counts.alive);
+  std::stop_source source;
+  const auto stopper = [](int n, std::stop_source mine) -> task<> {
+    if (n % 2 == 0) co_await sleep_for(std::chrono::microseconds(n % 19));
+    mine.request_stop();
+  };
+  auto other = spawn(stopper(i, source));
+  const auto inner = [i, &counts](std::stop_token token) -> task<> {
+    const auto ended = co_await as_result(sleeping(i, counts));
+    if (!ended && !token.stop_requested()) co_await yield();  // the walk comes by
+    if (!ended) co_await fail(ended.error());
+  };
+  const auto ended = co_await as_result(stopped_by(source.get_token(), with_stop_token(inner)));
+  if (!ended && ended.error() != errc::stopped) counts.wrong.fetch_add(1, order::relaxed);
+  co_await yield();
+}
+
 /// Waits until an eventfd was written.
 class event_wait final : public io_operation<event_wait, void> {
  public:
@@ -288,6 +308,7 @@ TEST(stop_torture, concurrent_shields) { torture(&shielding); }
 TEST(stop_torture, concurrent_cleanups) { torture(&cleaning_up); }
 TEST(stop_torture, concurrent_waits_for_tokens) { torture(&waiting_for_token); }
 TEST(stop_torture, concurrent_work_until_cancelled) { torture(&until_cancelled); }
+TEST(stop_torture, concurrent_stop_tokens) { torture(&with_stop_tokens); }
 TEST(stop_torture, concurrent_waits) {
   MAGPIE_NEED_KERNEL();
   torture(&waiting_for_event);
