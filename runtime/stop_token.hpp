@@ -5,9 +5,9 @@
 /// the blocking pool, a library's call.
 ///
 /// The second is an operation that never completes by itself, in a scope beside that of x: the stop
-/// walk cancels it, which stops the token, and x's end takes it out of its scope.  Where the walk is
-/// at it at that moment it is BUSY (stop_scope.hpp), and the walk posts it: then that second run
-/// goes on.
+/// walk cancels it, which stops the token, and x's end takes it out of its scope.  If the walk is
+/// at work with it at that moment it is BUSY (stop_scope.hpp), and the walk posts it: then that
+/// second run goes on.
 #pragma once
 
 #include <magpie/runtime/context.hpp>
@@ -194,8 +194,8 @@ auto stopped_by(std::stop_token token, A&& a) noexcept {
                                                                 std::move(token));
 }
 
-/// Awaits what `function(token)` makes, a task or an operation; `token` is an `std::stop_token` that
-/// is stopped when the surrounding scope is.
+/// Awaits what `function(token)` makes, a task or an operation.  `token`, an `std::stop_token`, is
+/// stopped when the surrounding scope is.
 /// Errors and stop: those of what `function` makes; its operations are stopped as well.
 /// Callbacks that are registered with the token run on the thread that stops the scope, in the
 /// middle of that: they must be short and must not wait for a task.

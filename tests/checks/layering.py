@@ -20,6 +20,7 @@ HEAVY = {"functional", "memory", "thread", "mutex", "iostream", "liburing.h"}
 # Units without a test of their own name, each with the reason.
 NO_TEST_OF_ITS_OWN = {
     "runtime/as_result": "with everything it wraps: task_test, timeout_test, task_group_test",
+    "runtime/async_fd": "through its users: pipe_test and process_test",
     "runtime/awaitable": "a concept: every awaitable is checked against it",
     "runtime/blocking_pool": "through its one user: run_blocking_test",
     "runtime/context": "fields of the worker: runtime_test",

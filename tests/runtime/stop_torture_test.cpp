@@ -4,6 +4,7 @@
 #include <magpie/runtime/cleanup.hpp>
 #include <magpie/runtime/descriptor.hpp>
 #include <magpie/runtime/io_operation.hpp>
+#include <magpie/runtime/pipe.hpp>
 #include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/sleep.hpp>
@@ -17,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <thread>
 
 namespace magpie::tests {
@@ -215,6 +217,25 @@ task<> waiting_for_event(int i, tally& counts) {
   if (!ended && ended.error() != errc::deadline) counts.wrong.fetch_add(1, order::relaxed);
 }
 
+/// What a stopped read has left is there for the next one.
+task<> reading_a_pipe(int i, tally& counts) {
+  const counted here(counts.alive);
+  auto ends = co_await make_pipe();
+  const auto writes = [](int n, pipe_writer to) -> task<> {
+    if (n % 4 != 0) co_await sleep_for(std::chrono::microseconds(n % 31));
+    const std::array<std::byte, 1> byte{};
+    co_await to.write(byte);
+  };
+  auto writing = spawn(writes(i, std::move(ends.writer)));
+  std::array<std::byte, 8> into;
+  const auto first = co_await as_result(ends.reader.read(into));
+  if (first && *first != 1) counts.wrong.fetch_add(1, order::relaxed);
+  if (first) co_return;
+  const std::size_t again = co_await shielded(ends.reader.read(into));
+  if (again != 1) counts.wrong.fetch_add(1, order::relaxed);
+  co_await fail(first.error());
+}
+
 /// Aborts what it is given, on a thread that is no worker.
 class foreign_stopper {
  public:
@@ -309,6 +330,10 @@ TEST(stop_torture, concurrent_cleanups) { torture(&cleaning_up); }
 TEST(stop_torture, concurrent_waits_for_tokens) { torture(&waiting_for_token); }
 TEST(stop_torture, concurrent_work_until_cancelled) { torture(&until_cancelled); }
 TEST(stop_torture, concurrent_stop_tokens) { torture(&with_stop_tokens); }
+TEST(stop_torture, concurrent_pipes) {
+  MAGPIE_NEED_KERNEL();
+  torture(&reading_a_pipe);
+}
 TEST(stop_torture, concurrent_waits) {
   MAGPIE_NEED_KERNEL();
   torture(&waiting_for_event);
