@@ -20,11 +20,13 @@ HEAVY = {"functional", "memory", "thread", "mutex", "iostream", "liburing.h"}
 # Units without a test of their own name, each with the reason.
 NO_TEST_OF_ITS_OWN = {
     "runtime/as_result": "with everything it wraps: task_test, timeout_test, task_group_test",
+    "runtime/async_fd": "through its users: pipe_test and process_test",
     "runtime/awaitable": "a concept: every awaitable is checked against it",
     "runtime/blocking_pool": "through its one user: run_blocking_test",
     "runtime/context": "fields of the worker: runtime_test",
     "runtime/continuation": "delivery is what task_test and task_depth_test are about",
     "runtime/fail": "task_test and error_trace_test",
+    "runtime/interrupted": "through its users: cancellation_token_test and stop_token_test",
     "runtime/io_operation": "through sockets on every reactor: tests/net",
     "runtime/operation": "its protocol: stop_scope_test and stop_torture_test",
     "runtime/options": "data; what it means: runtime_test",
@@ -37,6 +39,7 @@ NO_TEST_OF_ITS_OWN = {
     "runtime/scheduler": "through runtime_test and shutdown_test",
     "runtime/task_root": "data",
     "runtime/timer": "through sleep_test, timeout_test and timer_wheel_test",
+    "runtime/token_node": "through cancellation_token_test and tests/model/token_model",
     "runtime/transfer": "a million awaits in a row: task_depth_test",
     "runtime/uring_abi": "constants of the kernel: uring_reactor_test",
     "runtime/uring_entry": "uring_reactor_test",

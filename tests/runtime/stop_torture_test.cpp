@@ -1,10 +1,15 @@
 /// Stops at every possible moment: each kind of wait is aborted again and again, from workers and
 /// from foreign threads, and every outcome is counted exactly.
+#include <magpie/runtime/cancellation_token.hpp>
+#include <magpie/runtime/cleanup.hpp>
 #include <magpie/runtime/descriptor.hpp>
 #include <magpie/runtime/io_operation.hpp>
+#include <magpie/runtime/pipe.hpp>
 #include <magpie/runtime/run_blocking.hpp>
+#include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/stop_token.hpp>
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
@@ -13,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <thread>
 
 namespace magpie::tests {
@@ -106,6 +112,78 @@ task<> grouping(int i, tally& counts) {
   });
 }
 
+/// The clean-up runs to its end, whenever the stop comes.
+task<> shielding(int i, tally& counts) {
+  const counted here(counts.alive);
+  const auto work = co_await as_result(sleep_for(std::chrono::microseconds(i % 30)));
+  const auto cleaned = co_await as_result(shielded(sleeping(i, counts)));
+  if (!cleaned) counts.wrong.fetch_add(1, order::relaxed);
+  if (!work) co_await fail(work.error());
+}
+
+/// Two clean-ups around a body, and one behind it: all run, whenever the stop comes.
+task<> cleaning_up(int i, tally& counts) {
+  const counted here(counts.alive);
+  int cleaned = 0;
+  const auto clean = [&]() -> task<> {
+    co_await sleep_for(std::chrono::microseconds(i % 11));
+    ++cleaned;
+  };
+  const auto body = [&](cleanup_stack& on_exit) -> task<> {
+    const counted inner(counts.alive);
+    on_exit.push(clean());
+    on_exit.push(clean());
+    co_await sleep_for(std::chrono::microseconds(i % 30));
+  };
+  const auto ended = co_await as_result(finally(with_cleanup(body), clean()));
+  if (cleaned != 3) counts.wrong.fetch_add(1, order::relaxed);
+  if (!ended) co_await fail(ended.error());
+}
+
+/// Waits for tokens that another task cancels at about the same time.
+task<> waiting_for_token(int i, tally& counts) {
+  const counted here(counts.alive);
+  const cancellation_token token;
+  const auto canceller = [](int n, cancellation_token mine) -> task<> {
+    if (n % 2 == 0) co_await sleep_for(std::chrono::microseconds(n % 23));
+    mine.cancel();
+  };
+  auto other = spawn(canceller(i, token));
+  co_await token.child_token().cancelled();
+  if (!token.is_cancelled()) counts.wrong.fetch_add(1, order::relaxed);
+}
+
+task<> until_cancelled(int i, tally& counts) {
+  const counted here(counts.alive);
+  const cancellation_token token;
+  const auto canceller = [](int n, cancellation_token mine) -> task<> {
+    if (n % 2 == 0) co_await sleep_for(std::chrono::microseconds(n % 19));
+    mine.cancel();
+  };
+  auto other = spawn(canceller(i, token));
+  const bool completed = co_await token.run_until_cancelled(sleeping(i, counts));
+  if (!completed && !token.is_cancelled()) counts.wrong.fetch_add(1, order::relaxed);
+}
+
+/// A standard token from outside, and one that follows the scope, inside of it.
+task<> with_stop_tokens(int i, tally& counts) {
+  const counted here(counts.alive);
+  std::stop_source source;
+  const auto stopper = [](int n, std::stop_source mine) -> task<> {
+    if (n % 2 == 0) co_await sleep_for(std::chrono::microseconds(n % 19));
+    mine.request_stop();
+  };
+  auto other = spawn(stopper(i, source));
+  const auto inner = [i, &counts](std::stop_token token) -> task<> {
+    const auto ended = co_await as_result(sleeping(i, counts));
+    if (!ended && !token.stop_requested()) co_await yield();  // the walk comes by
+    if (!ended) co_await fail(ended.error());
+  };
+  const auto ended = co_await as_result(stopped_by(source.get_token(), with_stop_token(inner)));
+  if (!ended && ended.error() != errc::stopped) counts.wrong.fetch_add(1, order::relaxed);
+  co_await yield();
+}
+
 /// Waits until an eventfd was written.
 class event_wait final : public io_operation<event_wait, void> {
  public:
@@ -137,6 +215,25 @@ task<> waiting_for_event(int i, tally& counts) {
       co_await as_result(timeout(std::chrono::microseconds(i % 50), event_wait(ready.io)));
   if (!ended && ended.error() == errc::stopped) co_await fail(errc::stopped);
   if (!ended && ended.error() != errc::deadline) counts.wrong.fetch_add(1, order::relaxed);
+}
+
+/// What a stopped read has left is there for the next one.
+task<> reading_a_pipe(int i, tally& counts) {
+  const counted here(counts.alive);
+  auto ends = co_await make_pipe();
+  const auto writes = [](int n, pipe_writer to) -> task<> {
+    if (n % 4 != 0) co_await sleep_for(std::chrono::microseconds(n % 31));
+    const std::array<std::byte, 1> byte{};
+    co_await to.write(byte);
+  };
+  auto writing = spawn(writes(i, std::move(ends.writer)));
+  std::array<std::byte, 8> into;
+  const auto first = co_await as_result(ends.reader.read(into));
+  if (first && *first != 1) counts.wrong.fetch_add(1, order::relaxed);
+  if (first) co_return;
+  const std::size_t again = co_await shielded(ends.reader.read(into));
+  if (again != 1) counts.wrong.fetch_add(1, order::relaxed);
+  co_await fail(first.error());
 }
 
 /// Aborts what it is given, on a thread that is no worker.
@@ -228,6 +325,15 @@ TEST(stop_torture, concurrent_joins_of_what_waits) { torture(&joining_what_waits
 TEST(stop_torture, concurrent_blocking_calls) { torture(&on_the_pool); }
 TEST(stop_torture, concurrent_yields) { torture(&yielding); }
 TEST(stop_torture, concurrent_groups) { torture(&grouping); }
+TEST(stop_torture, concurrent_shields) { torture(&shielding); }
+TEST(stop_torture, concurrent_cleanups) { torture(&cleaning_up); }
+TEST(stop_torture, concurrent_waits_for_tokens) { torture(&waiting_for_token); }
+TEST(stop_torture, concurrent_work_until_cancelled) { torture(&until_cancelled); }
+TEST(stop_torture, concurrent_stop_tokens) { torture(&with_stop_tokens); }
+TEST(stop_torture, concurrent_pipes) {
+  MAGPIE_NEED_KERNEL();
+  torture(&reading_a_pipe);
+}
 TEST(stop_torture, concurrent_waits) {
   MAGPIE_NEED_KERNEL();
   torture(&waiting_for_event);
