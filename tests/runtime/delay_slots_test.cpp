@@ -102,14 +102,13 @@ TEST(delay_slots, agree_with_a_model) {
         expected.items.insert(std::move(node));
       } else {
         const auto at = what == 4 ? expected.pick(random) : expected.items.begin();
-        if (what != 4) EXPECT_EQ(all.first(), at->second.second);
+        EXPECT_TRUE(what == 4 || all.first() == at->second.second);
         EXPECT_EQ(*all.take(at->second.second), at->second.first);
         gone.push_back(at->second.second);
         expected.items.erase(at);
       }
       ASSERT_EQ(all.size(), expected.items.size());
-      if (!gone.empty())
-        ASSERT_FALSE(all.holds(gone[random.below(static_cast<std::uint32_t>(gone.size()))]));
+      for (std::size_t i = 0; i < gone.size(); i += 37) ASSERT_FALSE(all.holds(gone[i]));
       if (step % 64 == 0) all.check_invariants();
     }
     EXPECT_GT(all.capacity(), 64U);
