@@ -12,6 +12,7 @@
 
 namespace magpie {
 
+class random_source;
 class reactor;
 class scheduler;
 class stop_scope;
@@ -33,6 +34,8 @@ struct context {
   bool alone = false;
   /// Simulated time in nanoseconds; null when the clock is the kernel's.
   const std::uint64_t* virtual_now = nullptr;
+  /// This worker's source of chance; in a simulation it comes from the seed.
+  random_source* chance = nullptr;
   /// The worker's hot buffer, shared by everything that runs on it; see `read_leased`.
   std::byte* hot_buffer = nullptr;
   atomic<std::uint64_t> budget_yields{0};

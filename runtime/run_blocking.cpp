@@ -22,7 +22,10 @@ std::coroutine_handle<> blocking_operation_base::start(detail::continuation to,
   }
   if (sim_world* world = here.home->world()) {
     compute_(*this);
-    world->schedule_completion(*this, world->any_duration(simulated_least_ns, simulated_spread_ns));
+    // A paused clock does not move for a call either, which then takes no time.
+    const std::uint64_t takes =
+        world->paused() ? 0 : world->any_duration(simulated_least_ns, simulated_spread_ns);
+    world->schedule_completion(*this, takes);
   } else if (const std::error_code full = here.home->blocking().submit(*this)) {
     error_ = full;  // not taken: still ours
     here.post_last(*this);

@@ -4,7 +4,7 @@
 /// started is withdrawn and the outcome is `stopped`; a started one runs to its end, and its value
 /// is the outcome.  A stop that comes while the job is being handed to the pool finds it as good as
 /// started.  In a simulated runtime the call runs at once, on the simulating thread, and its
-/// outcome arrives after a seeded virtual duration.
+/// outcome arrives after a seeded virtual duration, or after none while the clock is paused.
 #pragma once
 
 #include <magpie/runtime/awaitable.hpp>

@@ -281,6 +281,7 @@ void scheduler::run_until(const atomic<bool>& done, std::uint64_t deadline_ns) n
 void scheduler::run_simulation(const atomic<bool>& done, std::uint64_t until_ns) noexcept {
   sys::network* const before = sys::set_current_network(&world_->network);
   const auto count = static_cast<std::uint32_t>(settings_.workers);
+  if (until_ns != reactor::forever) world_->resume_for_good();
   while (!done.load(order::relaxed) && world_->now_ns < until_ns) {
     const std::uint32_t first = world_->random.below(count);
     bool worked = false;
@@ -289,16 +290,17 @@ void scheduler::run_simulation(const atomic<bool>& done, std::uint64_t until_ns)
     }
     if (worked) {
       world_->step_passed();
-      continue;
+      if (!world_->impatient()) continue;
     }
-    std::uint64_t next = world_->next_event_ns();
+    std::uint64_t next = timer_wheel::no_deadline;
     for (std::uint32_t i = 0; i < count; ++i)
       next = std::min(next, workers_[i]->next_deadline_ns());
-    if (next == timer_wheel::no_deadline && until_ns == reactor::forever) {
-      std::fprintf(stderr, "magpie: simulation: every task waits and no event is due\n");
+    if (!world_->move_on(next, until_ns)) {
+      std::fprintf(stderr, "magpie: simulation: every task waits and %s\n",
+                   world_->paused() ? "the clock is paused: nobody is left to advance it"
+                                    : "no event is due");
       std::abort();
     }
-    world_->advance_to(std::max(std::min(next, until_ns), world_->now_ns));
   }
   sys::set_current_network(before);
 }

@@ -46,6 +46,7 @@ worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared
   alone = owner.size() == 1;
   index = at;
   timers = &wheel_;
+  chance = &rng_;
   hot_buffer = new (std::nothrow) std::byte[detail::hot_buffer_size];
   seen_ = new (std::nothrow) std::uint64_t[owner.size()]();
 }

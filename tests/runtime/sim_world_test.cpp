@@ -116,5 +116,78 @@ TEST(sim_world_death_test, time_never_goes_back) {
   EXPECT_DEATH(world.advance_to(5), "now_ns");
 }
 
+TEST(sim_world, moves_on_to_what_comes_first) {
+  sim_world world(1);
+  const std::uint64_t start = world.now_ns;
+  std::vector<runnable*> due;
+  world.on_completion(&keep, &due);
+  constexpr std::uint64_t never = sim_network::never;
+  EXPECT_FALSE(world.move_on(never, never));
+  EXPECT_TRUE(world.move_on(start + 500, never));  // a timer
+  EXPECT_EQ(world.now_ns, start + 500);
+  job work;
+  world.schedule_completion(work, 100);
+  EXPECT_TRUE(world.move_on(start + 900, never));
+  EXPECT_EQ(world.now_ns, start + 600);
+  EXPECT_EQ(due.size(), 1U);
+  EXPECT_TRUE(world.move_on(start + 900, start + 800));  // no further than the driver may
+  EXPECT_EQ(world.now_ns, start + 800);
+  EXPECT_TRUE(world.move_on(start, never));  // never back
+  EXPECT_EQ(world.now_ns, start + 800);
+}
+
+TEST(sim_world, a_paused_one_moves_by_advances_alone) {
+  sim_world world(1);
+  std::vector<runnable*> due;
+  world.on_completion(&keep, &due);
+  world.advance_to(world.now_ns + 1);
+  world.pause();
+  const std::uint64_t start = world.now_ns;
+  EXPECT_EQ(start % sim_world::tick_ns, 0U);
+  world.step_passed();
+  EXPECT_EQ(world.now_ns, start);
+  constexpr std::uint64_t never = sim_network::never;
+  EXPECT_FALSE(world.move_on(start + 500, never));
+  job far;
+  job near;
+  sim_advance second(far);
+  sim_advance first(near);
+  second.until_ns = start + 7'500;
+  first.until_ns = start + 2'000;
+  world.begin_advance(second);
+  world.begin_advance(first);
+  EXPECT_TRUE(world.move_on(start + 1'000, never));  // a timer that is due on the way
+  EXPECT_EQ(world.now_ns, start + 1'000);
+  EXPECT_TRUE(world.move_on(start + 2'000, never));  // and one that is due at the end
+  EXPECT_TRUE(due.empty());
+  EXPECT_TRUE(world.move_on(never, never));
+  EXPECT_EQ(due, (std::vector<runnable*>{&near}));
+  EXPECT_EQ(world.now_ns, start + 2'000);
+  EXPECT_TRUE(world.move_on(never, never));
+  EXPECT_EQ(due, (std::vector<runnable*>{&near, &far}));
+  EXPECT_EQ(world.now_ns, start + 8'000);
+  EXPECT_FALSE(sim_world::cancel_advance(second));
+  EXPECT_FALSE(world.move_on(never, never));
+}
+
+TEST(sim_world, an_advance_can_be_cancelled_and_gets_impatient) {
+  sim_world world(1);
+  world.pause();
+  job work;
+  sim_advance only(work);
+  only.until_ns = world.now_ns + 1'000;
+  world.begin_advance(only);
+  for (std::uint32_t i = 1; i < sim_world::settle_turns_max; ++i) world.step_passed();
+  EXPECT_FALSE(world.impatient());
+  world.step_passed();
+  EXPECT_TRUE(world.impatient());
+  EXPECT_TRUE(sim_world::cancel_advance(only));
+  EXPECT_FALSE(world.move_on(sim_network::never, sim_network::never));
+  EXPECT_FALSE(world.impatient());
+  world.resume_for_good();
+  world.pause();
+  EXPECT_FALSE(world.paused());
+}
+
 }  // namespace
 }  // namespace magpie::tests

@@ -6,6 +6,7 @@
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -169,6 +170,70 @@ TEST(yield, lets_everything_that_is_ready_run_first) {
     longest = std::max(longest, row);
   }
   EXPECT_LE(longest, 1);
+}
+
+/// A hundred sleepers; whoever wakes first ends all the others.
+struct crowd {
+  std::vector<join_handle<void>> sleepers;
+  int woken = 0;
+};
+
+task<> wakes_and_ends_the_others(crowd& all, clock::time_point at) {
+  co_await sleep_until(at);
+  ++all.woken;
+  for (auto& other : all.sleepers) other.abort();
+}
+
+// C67: timers of one tick, which fire together, and of one slot of a higher level of the wheel.
+task<> ends_its_neighbours(std::chrono::microseconds distance) {
+  crowd all;
+  const auto at = clock::now() + 10ms;
+  for (int i = 0; i < 100; ++i)
+    all.sleepers.push_back(spawn(wakes_and_ends_the_others(all, at + i * distance)));
+  int finished = 0;
+  for (auto& sleeper : all.sleepers) {
+    const auto ended = co_await sleeper.join();
+    if (ended) {
+      ++finished;
+    } else {
+      EXPECT_EQ(error_of(ended), errc::aborted);
+    }
+  }
+  EXPECT_EQ(finished, all.woken);
+  EXPECT_GE(finished, 1);
+  EXPECT_LE(finished, distance >= 10us ? 5 : 100);
+}
+
+TEST(sleep, the_first_to_wake_may_end_its_neighbours) {
+  for (std::uint64_t seed = 1; seed < 30; ++seed) {
+    EXPECT_TRUE(run_in_simulation(ends_its_neighbours(0us), seed));
+    EXPECT_TRUE(run_in_simulation(ends_its_neighbours(1us), seed));
+    EXPECT_TRUE(run_in_simulation(ends_its_neighbours(10us), seed));
+  }
+}
+
+task<> raises(atomic<bool>& flag, std::chrono::milliseconds pause) {
+  co_await sleep_for(pause);
+  flag.store(true, order::relaxed);
+}
+
+// C70
+task<> turns_until_a_timer_fires() {
+  atomic<bool> fired{false};
+  auto sleeper = spawn(raises(fired, 10ms));
+  const auto before = clock::now();
+  while (!fired.load(order::relaxed)) co_await yield();
+  EXPECT_GE(clock::now() - before, 10ms);
+  const auto ended = co_await sleeper.join();
+  EXPECT_TRUE(ended);
+}
+
+TEST(sleep, a_task_that_never_rests_does_not_starve_timers) {
+  MAGPIE_NEED_CELL();
+  EXPECT_TRUE(run_in_cell(turns_until_a_timer_fires()));
+  options alone = cell_options();
+  alone.flavour = flavour::current_thread;
+  EXPECT_TRUE(run_on(alone, turns_until_a_timer_fires()));
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
+#include <magpie/runtime/task_group.hpp>
+#include <magpie/runtime/test_clock.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
 #include <limits>
@@ -168,6 +170,89 @@ task<> blocking_under_timeout() {
 TEST(timeout, around_blocking_calls_in_a_simulation) {
   for (std::uint64_t seed = 1; seed < 20; ++seed)
     EXPECT_TRUE(run_in_simulation(blocking_under_timeout(), seed));
+}
+
+// C68: the inside comes first, whatever the deadline.
+task<> ready_or_not() {
+  for (const auto past : {clock::now(), clock::now() - 1s, clock::time_point::min()}) {
+    const int ready = co_await timeout_at(past, never_suspends());
+    EXPECT_EQ(ready, 3);
+    const int value = co_await timeout_at(past, result<int>(4));
+    EXPECT_EQ(value, 4);
+    const auto pending = co_await as_result(timeout_at(past, after(1ms, 5)));
+    EXPECT_EQ(error_of(pending), errc::deadline);
+  }
+  const auto before = clock::now();
+  const int never = co_await timeout_at(clock::time_point::max(), after(24h * 3650, 6));
+  EXPECT_EQ(never, 6);
+  EXPECT_GE(clock::now() - before, 24h * 3650);
+}
+
+TEST(timeout, what_is_ready_wins_over_a_deadline_in_the_past) {
+  for (std::uint64_t seed = 1; seed < 20; ++seed)
+    EXPECT_TRUE(run_in_simulation(ready_or_not(), seed));
+}
+
+task<> notes_expiry(clock::time_point until, std::vector<clock::time_point>& expired) {
+  const auto late = co_await as_result(timeout_at(until, after(1h, 1)));
+  EXPECT_EQ(error_of(late), errc::deadline);
+  expired.push_back(clock::now());
+}
+
+task<> siblings() {
+  test_clock::pause();
+  const auto until = clock::now() + 5ms;
+  std::vector<clock::time_point> expired;
+  co_await with_task_group([&](task_group& group) -> task<> {
+    for (int i = 0; i < 20; ++i) group.spawn(notes_expiry(until, expired));
+    co_await test_clock::advance(5ms - 1us);
+    EXPECT_TRUE(expired.empty());
+    co_await test_clock::advance(1us);
+  });
+  EXPECT_EQ(expired, std::vector<clock::time_point>(20, until));
+}
+
+TEST(timeout, siblings_of_one_deadline_expire_in_the_same_tick) {
+  for (std::uint64_t seed = 1; seed < 20; ++seed) EXPECT_TRUE(run_in_simulation(siblings(), seed));
+}
+
+task<> completes_inline_for_ever() {
+  for (;;) co_await sleep_for(0s);
+}
+task<> yields_for_ever() {
+  for (;;) co_await yield();
+}
+
+task<> busy_inside() {
+  const auto spent = co_await as_result(timeout(1ms, completes_inline_for_ever()));
+  EXPECT_EQ(error_of(spent), errc::deadline);
+  const auto yielded = co_await as_result(timeout(1ms, yields_for_ever()));
+  EXPECT_EQ(error_of(yielded), errc::deadline);
+}
+
+TEST(timeout, a_busy_inside_cannot_suppress_it) {
+  MAGPIE_NEED_CELL();
+  EXPECT_TRUE(run_in_cell(busy_inside()));
+}
+
+task<int> holds_connection(atomic<int>& users) {
+  const counted here(users);
+  co_await sleep_for(1h);
+  co_return 1;
+}
+
+task<> with_fallback() {
+  atomic<int> users{0};
+  int value = 0;
+  const auto primary = co_await as_result(timeout(1ms, holds_connection(users)));
+  EXPECT_EQ(users.load(order::relaxed), 0);  // gone before the fallback begins
+  if (!primary) value = co_await after(1ms, 2);
+  EXPECT_EQ(value, 2);
+}
+
+TEST(timeout, what_it_ended_is_gone_when_it_says_so) {
+  MAGPIE_NEED_CELL();
+  EXPECT_TRUE(run_in_cell(with_fallback()));
 }
 
 }  // namespace
