@@ -187,6 +187,8 @@ task<> with_stop_tokens(int i, tally& counts) {
   const auto ended = co_await as_result(stopped_by(source.get_token(), with_stop_token(inner)));
   if (!ended && ended.error() != errc::stopped) counts.wrong.fetch_add(1, order::relaxed);
   co_await yield();
+}
+
 task<> ticking(int i, tally& counts) {
   const counted here(counts.alive);
   interval every(std::chrono::microseconds(i % 13 + 1), missed_ticks::skip);
@@ -414,6 +416,7 @@ TEST(stop_torture, concurrent_stop_tokens) { torture(&with_stop_tokens); }
 TEST(stop_torture, concurrent_pipes) {
   MAGPIE_NEED_KERNEL();
   torture(&reading_a_pipe);
+}
 TEST(stop_torture, concurrent_ticks) { torture(&ticking); }
 TEST(stop_torture, concurrent_deadlines_that_move) { torture(&awaiting_deadline); }
 TEST(stop_torture, concurrent_delay_queues) { torture(&awaiting_items); }
