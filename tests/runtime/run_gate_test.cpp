@@ -120,8 +120,7 @@ task<> everything_at_once(turnstile& stile, int rounds) {
                                   calls_others(stile, rounds), forks_again(stile, rounds)));
 }
 
-task<> several_tasks() {
-  constexpr int rounds = 200;
+task<> several_tasks(int rounds) {
   turnstile stiles[4];
   co_await with_task_group([&](task_group& group) -> task<> {
     for (turnstile& stile : stiles) group.spawn(everything_at_once(stile, rounds));
@@ -135,10 +134,12 @@ task<> several_tasks() {
 
 TEST(run_gate, branches_never_run_in_parallel_concurrent) {
   MAGPIE_NEED_CELL();
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(run_in_cell(several_tasks()));
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(run_in_cell(several_tasks(200)));
 }
 
-TEST(run_gate, branches_take_turns_in_every_order) { in_many_orders(&several_tasks); }
+task<> briefly() { return several_tasks(20); }
+
+TEST(run_gate, branches_take_turns_in_every_order) { in_many_orders(&briefly); }
 
 // ---- a joined task that is run in place may fork itself -----------------------------------------
 
