@@ -23,9 +23,6 @@ void fork_base::choose_order() noexcept {
 bool fork_base::try_complete(stop_scope& scope) noexcept {
   if (error_) return true;
   choose_order();
-  // Branches ask whether they are stopped, which goes up to the first scope that is linked: in
-  // forks within forks that way would become long.
-  if (scope.root().gate != nullptr) scope.link();
   bool all_ended = true;
   for (std::size_t p = 0; p < count_ && !decided_; ++p) {
     const std::size_t i = in_order(p);
