@@ -59,7 +59,7 @@ inline void in_many_orders(task<> (*make)()) {
   for (std::uint64_t seed = 1; seed < 40; ++seed) EXPECT_TRUE(run_in_simulation(make(), seed));
 }
 
-// ---- stop torture, as in stop_torture_test.cpp --------------------------------------------------
+// ---- stop torture, as in stop_torture_test.cpp ----
 
 struct fork_tally {
   atomic<int> alive{0};

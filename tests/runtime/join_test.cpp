@@ -1,7 +1,6 @@
 /// `join`: all values, or the first failure after everybody has ended.
 #include <magpie/runtime/join.hpp>
 
-#include <magpie/runtime/select.hpp>
 #include <magpie/tests/runtime/forks.hpp>
 
 #include <memory>
@@ -169,52 +168,7 @@ TEST(join, the_trace_leads_to_its_error) {
   }
 }
 
-// ---- depth: rule 3 of the fine print --------------------------------------------------------------
-
-constexpr int very_deep = 100'000;
-
-task<int> joins(int depth, std::error_code ending) {
-  if (depth == 0) {
-    co_await sleep_for(1us);
-    if (ending) co_await fail(ending);
-    co_return 0;
-  }
-  auto [below, nothing] = co_await join(joins(depth - 1, ending), sleep_for(1us));
-  co_return below + 1;
-}
-
-task<int> selects(int depth, std::chrono::nanoseconds pause) {
-  if (depth == 0) {
-    co_await sleep_for(pause);
-    co_return 0;
-  }
-  auto first = co_await select(selects(depth - 1, pause), sleep_for(1h));
-  co_return first.value<0>() + 1;
-}
-
-task<int> immediate(int depth) {
-  if (depth == 0) co_return 0;
-  auto first = co_await select(biased, immediate(depth - 1), sleep_for(1h));
-  co_return first.value<0>() + 1;
-}
-
-TEST(join, a_hundred_thousand_within_each_other) {
-  EXPECT_EQ(run_in_simulation(joins(very_deep, {})).value(), very_deep);
-  EXPECT_EQ(error_of(run_in_simulation(joins(very_deep, some_error()))), some_error());
-}
-
-task<int> stops_deep_selects() {
-  const int never = co_await timeout(1ms, selects(very_deep, 2h));
-  co_return never;
-}
-
-TEST(join, a_hundred_thousand_selects_within_each_other) {
-  EXPECT_EQ(run_in_simulation(selects(very_deep, 1us)).value(), very_deep);
-  EXPECT_EQ(run_in_simulation(immediate(very_deep)).value(), very_deep);
-  EXPECT_EQ(error_of(run_in_simulation(stops_deep_selects())), errc::deadline);
-}
-
-// ---- torture -------------------------------------------------------------------------------------
+// ---- torture ----
 
 task<int> counts_alive(fork_tally& counts, std::chrono::microseconds pause, int value) {
   const counted here(counts.alive);

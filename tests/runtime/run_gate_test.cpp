@@ -50,7 +50,7 @@ TEST(run_gate, keeps_what_is_put_first_before_what_is_put_last) {
   EXPECT_TRUE(gate.leave());
 }
 
-// ---- nobody is inside together with another branch ----------------------------------------------
+// ---- nobody is inside together with another branch ----
 
 task<> spins(turnstile& stile, int rounds) {
   for (int i = 0; i < rounds; ++i) {
@@ -141,7 +141,7 @@ task<> briefly() { return several_tasks(20); }
 
 TEST(run_gate, branches_take_turns_in_every_order) { in_many_orders(&briefly); }
 
-// ---- a joined task that is run in place may fork itself -----------------------------------------
+// ---- a joined task that is run in place may fork itself ----
 
 task<int> forks_and_ends(turnstile& stile, int depth) {
   if (depth == 0) co_return 0;
@@ -158,7 +158,7 @@ task<int> forks_and_ends(turnstile& stile, int depth) {
 
 task<> joins_in_place() {
   turnstile stile;
-  // Each task has a gate of its own, so they may pass in parallel on several workers: one is enough.
+  // Each task has a gate of its own, so on several workers they may pass in parallel.
   const int depth = co_await forks_and_ends(stile, 50);
   EXPECT_EQ(depth, 50);
 }
@@ -170,7 +170,7 @@ TEST(run_gate, gates_of_tasks_that_run_in_place_nest_concurrent) {
   EXPECT_TRUE(run_on(alone, joins_in_place()));
 }
 
-// ---- fairness: C10 ------------------------------------------------------------------------------
+// ---- fairness: C10 ----
 
 /// Two loops fight for one permit, each five times, with nothing to wait for but the run queue.
 task<> fights(bool& permit, int& taken) {

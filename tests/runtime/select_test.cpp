@@ -77,7 +77,7 @@ TEST(select, biased_takes_what_completes_at_once_in_order) {
     EXPECT_TRUE(run_in_simulation(completes_at_once(), seed));
 }
 
-// ---- branches that are switched off: C92 ---------------------------------------------------------
+// ---- branches that are switched off: C92 ----
 
 task<int> must_not_run() {
   ADD_FAILURE() << "a branch that is switched off ran";
@@ -116,7 +116,7 @@ TEST(select, c92_the_budget_lets_others_in) {
   EXPECT_TRUE(run_in_simulation(a_queue_of_ready_operations()));
 }
 
-// ---- fairness: SEMANTICS 50 and 51, RELIABILITY 35 -----------------------------------------------
+// ---- fairness: SEMANTICS 50 and 51, RELIABILITY 35 ----
 
 task<> serves_both(int& often, int& seldom) {
   for (int i = 0; i < 400; ++i) {
@@ -164,7 +164,7 @@ task<> prefers_the_first() {
 
 TEST(select, biased_prefers_the_first) { EXPECT_TRUE(run_in_simulation(prefers_the_first())); }
 
-// ---- stops, errors, exceptions -------------------------------------------------------------------
+// ---- stops, errors, exceptions ----
 
 task<> waits_for_ever(std::error_code& seen) {
   const auto ended = co_await as_result(select(sleep_for(1h), after(1h, 1)));
@@ -286,7 +286,7 @@ TEST(select, the_trace_is_that_of_its_error) {
   }
 }
 
-// ---- handlers ------------------------------------------------------------------------------------
+// ---- handlers ----
 
 task<int> handles(int value, int& seen) {
   co_await sleep_for(1us);
@@ -330,7 +330,7 @@ task<> sixteen() {
 
 TEST(select, takes_sixteen_branches_of_every_kind) { in_many_orders(&sixteen); }
 
-// ---- torture -------------------------------------------------------------------------------------
+// ---- torture ----
 
 task<int> counts_alive(fork_tally& counts, std::chrono::microseconds pause, int value) {
   const counted here(counts.alive);
