@@ -35,6 +35,12 @@ class as_result_operation {
     return inner_.start({this, &arrived}, scope);
   }
 
+  /// For forks: the inside ended with a user's exception, which `take` rethrows.
+  bool has_exception() const noexcept {
+    if constexpr (requires { inner_.has_exception(); }) return inner_.has_exception();
+    return false;
+  }
+
   result<value_type> take() {
     destroy_abandoned(std::exchange(abandoned_, nullptr));
     if (error_) return value_type(std::unexpected(error_));

@@ -22,6 +22,7 @@ struct runnable;
 namespace detail {
 
 class join_base;
+class run_gate;
 
 struct context {
   reactor* io = nullptr;
@@ -46,6 +47,8 @@ struct context {
   stop_scope* spawn_scope = nullptr;
   /// Joins whose child is being run in the joiner's place, innermost first; see spawn.hpp.
   join_base* deferred_joins = nullptr;
+  /// Run gates that the current execution holds, innermost first; see run_gate.hpp.
+  run_gate* gates = nullptr;
 
   /// Release, as the end's: what is counted happened before the count is seen.
   void count_spawn() noexcept { spawned.store(spawned.load(order::relaxed) + 1, order::release); }
@@ -56,6 +59,9 @@ struct context {
 
   /// Puts a spawned, unstarted task where thieves find it.
   void post_fork(runnable& task) noexcept;
+
+  /// A number from 0 to `bound` - 1, by chance; in a simulation the seed decides.
+  std::uint32_t any_below(std::uint32_t bound) noexcept;
 
   /// Takes a task back that `post_fork` put here last, if nobody was faster.
   bool take_back(runnable& task) noexcept;

@@ -12,8 +12,9 @@
 #pragma once
 
 #include <magpie/runtime/continuation.hpp>
-#include <magpie/runtime/runnable.hpp>
+#include <magpie/runtime/run_gate.hpp>
 #include <magpie/runtime/stop_scope.hpp>
+#include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/transfer.hpp>
 #include <magpie/util/assert.hpp>
 
@@ -22,14 +23,14 @@
 
 namespace magpie {
 
-class operation : public runnable {
+class operation : public detail::gated_runnable {
  public:
   using cancel_function = void (*)(operation&) noexcept;
 
   operation(run_function runs, cancel_function cancels) noexcept
-      : runnable(runs), cancel_(cancels) {}
+      : gated_runnable(runs), cancel_(cancels) {}
 
-  operation(operation&& other) noexcept : runnable(other.run), cancel_(other.cancel_) {
+  operation(operation&& other) noexcept : gated_runnable(other.run), cancel_(other.cancel_) {
     MAGPIE_ASSERT(other.phase_ == phase::fresh);
   }
   operation& operator=(operation&&) = delete;
@@ -44,10 +45,13 @@ class operation : public runnable {
  protected:
   ~operation() { MAGPIE_ASSERT(phase_ != phase::pending); }
 
-  /// Notes where the outcome goes.  First thing of a start.
+  /// Notes where the outcome goes, and that the operation is a branch's, if it is.  First thing of
+  /// a start.
   void prepare(detail::continuation to, stop_scope& scope) noexcept {
     to_ = to;
     scope_ = &scope;
+    if (const detail::run_gate* gate = scope.root().gate) [[unlikely]]
+      run = gate->operation_run;
   }
 
   /// Enters the scope: false when it is stopped, and the operation does not begin.

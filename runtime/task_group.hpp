@@ -19,6 +19,7 @@
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/frame_pool.hpp>
+#include <magpie/runtime/run_gate.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
@@ -189,12 +190,14 @@ std::coroutine_handle<> group_child<T>::arrived(void* boundary, step& next) noex
 
 /// The awaitable behind with_task_group: the group, and its body as one more party.
 template <class F, class T>
-class group_operation {
+class group_operation : gated_runnable {
  public:
   using value_type = T;
 
-  explicit group_operation(F function) noexcept : function_(std::move(function)) {}
-  group_operation(group_operation&& other) noexcept : function_(std::move(other.function_)) {
+  explicit group_operation(F function) noexcept
+      : gated_runnable(&last_child_ended), function_(std::move(function)) {}
+  group_operation(group_operation&& other) noexcept
+      : gated_runnable(&last_child_ended), function_(std::move(other.function_)) {
     MAGPIE_ASSERT(!other.group_);
   }
 
@@ -204,7 +207,7 @@ class group_operation {
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;
     group_.emplace(scope);
-    group_->ended_hook_ = &finished;
+    group_->ended_hook_ = &last_child;
     group_->ended_target_ = this;
     body_scope_.emplace(&group_->scope(), scope.root());
     body_.emplace(function_(*group_));
@@ -212,6 +215,9 @@ class group_operation {
   }
 
   result<T> take() { return body_->take(); }
+
+  /// For forks: the group ended with a user's exception, which `take` rethrows.
+  bool has_exception() const noexcept { return body_ && body_->has_exception(); }
 
  private:
   static std::coroutine_handle<> body_arrived(void* boundary, step& next) noexcept {
@@ -226,6 +232,20 @@ class group_operation {
     if (!self.group_->count_down()) return std::noop_coroutine();
     finished(&self, next);
     return nullptr;
+  }
+
+  /// The last child has ended, in a task of its own: the awaiting task may have to wait for its
+  /// other branches before it goes on.
+  static std::coroutine_handle<> last_child(void* boundary, step& next) noexcept {
+    auto& self = *static_cast<group_operation*>(boundary);
+    if (!pass_gate(self.group_->scope_.root(), self, &last_child_ended))
+      return std::noop_coroutine();
+    return finished(boundary, next);
+  }
+  static void last_child_ended(runnable& work) noexcept {
+    step next;
+    static_cast<void>(finished(&static_cast<group_operation&>(work), next));
+    resume(deliver_on(next));
   }
 
   /// Everybody has ended: hands the group's outcome on.

@@ -13,6 +13,10 @@ class scheduler;
 struct runnable;
 struct error_trace;
 
+namespace detail {
+class run_gate;
+}
+
 struct task_root {
   explicit task_root(scheduler& home_scheduler) noexcept : home(&home_scheduler) {}
   task_root(const task_root&) = delete;
@@ -30,6 +34,9 @@ struct task_root {
   scheduler* home;
   error_trace* trace = nullptr;  ///< Allocated at the first raise; null until then.
   std::source_location spawned;  ///< Where the task was spawned.
+  /// While a fork is open in the task: what its branches pass through.  Changes only when nothing
+  /// but the calling execution is under way in the task, so it is no atomic.
+  detail::run_gate* gate = nullptr;
 };
 
 }  // namespace magpie

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/run_gate.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/timer.hpp>
@@ -28,7 +29,7 @@ namespace magpie {
 namespace detail {
 
 template <class A>
-class timeout_operation : runnable {
+class timeout_operation : gated_runnable {
  public:
   using value_type = typename A::value_type;
 
@@ -36,13 +37,13 @@ class timeout_operation : runnable {
   /// begins at the start: what completes inline never looks at the clock.
   template <class Inner>
   timeout_operation(Inner&& inner, clock::duration until, bool relative) noexcept
-      : runnable(&timer_fired),
+      : gated_runnable(&timer_fired),
         inner_(std::forward<Inner>(inner)),
         timer_(*this),
         until_(until),
         relative_(relative) {}
   timeout_operation(timeout_operation&& other) noexcept
-      : runnable(&timer_fired),
+      : gated_runnable(&timer_fired),
         inner_(std::move(other.inner_)),
         timer_(*this),
         until_(other.until_),
@@ -60,6 +61,12 @@ class timeout_operation : runnable {
   }
 
   result<value_type> take() { return inner_.take(); }
+
+  /// For forks: the inside ended with a user's exception, which `take` rethrows.
+  bool has_exception() const noexcept {
+    if constexpr (requires { inner_.has_exception(); }) return inner_.has_exception();
+    return false;
+  }
 
  private:
   enum class meeting : std::uint8_t { none, x_arrived, timer_ran };
@@ -82,6 +89,12 @@ class timeout_operation : runnable {
     self.scope_->request_stop();
     if (self.meeting_.exchange(meeting::timer_ran, order::acq_rel) == meeting::none)
       return;  // (T2)
+    if (pass_gate(self.scope_->root(), self, &both_came)) both_came(self);
+  }
+
+  /// The timer was the second to come, and the task may run.
+  static void both_came(runnable& work) noexcept {
+    auto& self = static_cast<timeout_operation&>(work);
     step next(self.to_, self.outcome());
     next.traced = self.traced_;
     resume(deliver_on(next));

@@ -1,6 +1,7 @@
 #include <magpie/runtime/worker.hpp>
 
 #include <magpie/runtime/clock.hpp>
+#include <magpie/runtime/run_gate.hpp>
 #include <magpie/runtime/scheduler.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/timer.hpp>
@@ -33,6 +34,10 @@ void detail::context::post_fork(runnable& task) noexcept {
 
 bool detail::context::take_back(runnable& task) noexcept {
   return static_cast<worker*>(this)->forks_.take_if(task);
+}
+
+std::uint32_t detail::context::any_below(std::uint32_t bound) noexcept {
+  return static_cast<worker*>(this)->rng_.below(bound);
 }
 
 worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
@@ -178,6 +183,8 @@ void worker::execute(runnable& work) noexcept {
   worker_counters::add(counters_.polls);
   work.run(work);
   while (deferred_joins != nullptr) detail::join_base::enlist_innermost(*this);
+  if (gates != nullptr) [[unlikely]]
+    detail::run_gate::serve(*this);
 }
 
 /// What to run next of what this worker has itself.
