@@ -10,7 +10,7 @@
 
 namespace magpie {
 
-task_root::~task_root() = default;
+void task_root::drop_trace() noexcept {}
 
 namespace tokens {
 
