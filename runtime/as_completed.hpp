@@ -45,9 +45,9 @@ struct completed {
 namespace detail {
 
 /// The part of a wait for the next element that does not depend on its type.
-class next_base : public operation {
+class next_completed_base : public operation {
  public:
-  next_base(next_base&&) noexcept = default;
+  next_completed_base(next_completed_base&&) noexcept = default;
 
   /// The end of an element: true if it ends the wait, which is then to be run.
   bool claim() noexcept {
@@ -56,7 +56,7 @@ class next_base : public operation {
   }
 
  protected:
-  explicit next_base(run_function woken) noexcept : operation(woken, &cancel_next) {}
+  explicit next_completed_base(run_function woken) noexcept : operation(woken, &cancel_next) {}
 
   bool refused_ = false;
   bool cancelled_ = false;
@@ -69,7 +69,7 @@ class next_base : public operation {
   };
 
   static void cancel_next(operation& op) noexcept {
-    auto& self = static_cast<next_base&>(op);
+    auto& self = static_cast<next_completed_base&>(op);
     if (!self.claim()) return;  // an element ended the wait
     self.cancelled_ = true;
     self.scope().root().post(self);
@@ -91,7 +91,7 @@ class completion_list {
     ended.next_ended = nullptr;
     (first_ == nullptr ? first_ : last_->next_ended) = &ended;
     last_ = &ended;
-    if (next_base* const waiting = std::exchange(waiting_, nullptr);
+    if (next_completed_base* const waiting = std::exchange(waiting_, nullptr);
         waiting != nullptr && waiting->claim())
       gate->put_last(*waiting);
   }
@@ -110,18 +110,18 @@ class completion_list {
     ++left_;
   }
 
-  void wait(next_base& op) noexcept {
+  void wait(next_completed_base& op) noexcept {
     MAGPIE_ASSERT(waiting_ == nullptr);  // one `next` at a time
     waiting_ = &op;
   }
-  void forget(next_base& op) noexcept {
+  void forget(next_completed_base& op) noexcept {
     if (waiting_ == &op) waiting_ = nullptr;
   }
 
  private:
   branch_base* first_ = nullptr;
   branch_base* last_ = nullptr;
-  next_base* waiting_ = nullptr;
+  next_completed_base* waiting_ = nullptr;
   std::size_t left_;
 };
 
@@ -131,13 +131,14 @@ class completion_list {
 template <class T>
 class completions {
  public:
-  class next_operation final : public detail::next_base {
+  class next_operation final : public detail::next_completed_base {
    public:
     using value_type = std::optional<completed<T>>;
 
-    explicit next_operation(completions& from) noexcept : next_base(&woken), from_(&from) {}
+    explicit next_operation(completions& from) noexcept
+        : next_completed_base(&woken), from_(&from) {}
     next_operation(next_operation&& other) noexcept
-        : next_base(std::move(other)), from_(other.from_) {}
+        : next_completed_base(std::move(other)), from_(other.from_) {}
     ~next_operation() {
       if (taken_ != nullptr) from_->list_.give_back(*taken_);
     }

@@ -47,7 +47,9 @@ task<> mixed() {
     while (done.left() != 0) {
       co_await sleep_for(3ms);  // elements that finish meanwhile wait in the list
       auto next = co_await done.next();
-      if (next->index == 0) EXPECT_EQ(error_of(next->value), some_error());
+      if (next->index == 0) {
+        EXPECT_EQ(error_of(next->value), some_error());
+      }
       ++seen;
     }
   });
