@@ -1,5 +1,6 @@
 #include <magpie/runtime/continuation.hpp>
 
+#include <magpie/runtime/context.hpp>
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/outcome.hpp>
 #include <magpie/runtime/stop_scope.hpp>
@@ -31,13 +32,18 @@ std::coroutine_handle<> deliver_on(step& next) noexcept {
     if (next.error) {
       while (next.to.hook == nullptr) {
         auto& frame = *static_cast<promise_base*>(next.to.target);
-        if (next.abandoned == nullptr) next.abandoned = &frame;
+        if (next.abandoned == nullptr) {
+          next.abandoned = &frame;
+          run_in(*frame.scope);  // the frame's destructors will
+        }
         note_error(frame.scope->root(), next.error, frame.place, !next.traced);
         next.traced = true;
         next.to = frame.owner->to;
       }
     } else if (next.to.hook == nullptr) {
-      return static_cast<promise_base*>(next.to.target)->handle();
+      auto& frame = *static_cast<promise_base*>(next.to.target);
+      run_in(*frame.scope);
+      return frame.handle();
     }
     if (std::coroutine_handle<> resumed = next.to.hook(next.to.target, next)) return resumed;
   }

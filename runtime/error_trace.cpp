@@ -8,10 +8,6 @@
 
 namespace magpie {
 
-task_root::~task_root() {
-  if (trace != nullptr) frame_free(trace, sizeof(error_trace));
-}
-
 std::string format_trace(const error_trace* trace) {
   std::string text;
   if (trace == nullptr) return text;

@@ -5,7 +5,6 @@
 #include <magpie/runtime/cpu_count.hpp>
 #include <magpie/runtime/reactor_factory.hpp>
 #include <magpie/runtime/sim_world.hpp>
-#include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/timer.hpp>
 #include <magpie/runtime/worker.hpp>
 #include <magpie/util/errc.hpp>
@@ -24,8 +23,6 @@
 #include <system_error>
 
 namespace magpie {
-
-void task_root::post(runnable& work) noexcept { home->post(work); }
 
 const char* to_string(reactor_kind kind) noexcept {
   switch (kind) {
@@ -331,6 +328,17 @@ void scheduler::wake_one() noexcept {
 
 std::uint64_t scheduler::now_ns() const noexcept {
   return world_ != nullptr ? world_->now_ns : clock::detail_now_ns();
+}
+
+namespace {
+
+constinit atomic<std::uint64_t> ids_of_process{1};
+
+}  // namespace
+
+std::uint64_t scheduler::take_ids(std::uint64_t count) noexcept {
+  atomic<std::uint64_t>& ids = world_ != nullptr ? simulated_ids_ : ids_of_process;
+  return ids.fetch_add(count, order::relaxed);  // unique by itself; publishes nothing
 }
 
 void scheduler::wake_first() noexcept { workers_[0]->wake(); }

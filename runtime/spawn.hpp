@@ -41,9 +41,9 @@ class join_operation;
 struct spawned_base : runnable {
   using launch_function = std::coroutine_handle<> (*)(spawned_base&) noexcept;
 
-  spawned_base(launch_function launches, scheduler& home, stop_scope& parent,
+  spawned_base(launch_function launches, scheduler& home, std::uint64_t id, stop_scope& parent,
                std::source_location where) noexcept
-      : runnable(&begin), launch(launches), root(home), scope(&parent, root) {
+      : runnable(&begin), launch(launches), root(home, id), scope(&parent, root) {
     root.spawned = where;
   }
 
@@ -61,6 +61,11 @@ struct spawned_base : runnable {
   /// `mine` says that the handle is gone: the caller frees the state and counts the end.
   std::coroutine_handle<> finish(std::error_code with, bool exception, bool& mine) noexcept;
 
+  /// What a task that raised `with` has ended with.
+  std::error_code ended_with(std::error_code with) const noexcept {
+    return with == errc::stopped && aborted.load(order::relaxed) ? errc::aborted : with;
+  }
+
   static void begin(runnable& work) noexcept {
     auto& self = static_cast<spawned_base&>(work);
     resume(self.launch(self));
@@ -69,10 +74,9 @@ struct spawned_base : runnable {
   launch_function launch;
   task_root root;
   stop_scope scope;
-  /// Prints where the task was spawned, how it failed and the trace.
-  void log_failure() noexcept;
+  /// Prints which task failed with `error` (zero: with an exception), and the trace.
+  void log_failure(std::error_code error) noexcept;
 
-  std::error_code error;
   bool failure_unseen = false;  ///< It failed, and no join has handed that out; before the word.
   atomic<bool> aborted{false};
   atomic<std::uintptr_t> word{running};
@@ -83,8 +87,9 @@ void count_end(scheduler& on) noexcept;
 
 template <class T>
 struct spawned final : spawned_base {
-  spawned(task<T>&& t, scheduler& home, stop_scope& parent, std::source_location where) noexcept
-      : spawned_base(&launch_body, home, parent, where), body(std::move(t)) {}
+  spawned(task<T>&& t, scheduler& home, std::uint64_t id, stop_scope& parent,
+          std::source_location where) noexcept
+      : spawned_base(&launch_body, home, id, parent, where), body(std::move(t)) {}
 
   static std::coroutine_handle<> launch_body(spawned_base& base) noexcept {
     auto& self = static_cast<spawned&>(base);
@@ -97,7 +102,9 @@ struct spawned final : spawned_base {
     self->body.destroy_frame();
     bool mine = false;
     scheduler& home = *self->root.home;
-    const auto resumed = self->finish(next.error, self->body.has_exception(), mine);
+    const std::error_code error = next.error ? self->ended_with(next.error) : next.error;
+    if (error) self->body.set_error(error);
+    const auto resumed = self->finish(error, self->body.has_exception(), mine);
     if (mine) {
       free(self);  // destroys the value, whose destructor may spawn: the task still counts
       count_end(home);
@@ -121,10 +128,13 @@ void count_spawn(scheduler& on) noexcept;
 void post_fork(scheduler& on, runnable& task) noexcept;
 
 template <class T>
-join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where) noexcept {
+join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where,
+                        const task_name* name = nullptr) noexcept {
   void* memory = t ? frame_allocate(sizeof(spawned<T>)) : nullptr;
   if (memory == nullptr) return join_handle<T>(nullptr);
-  auto* state = ::new (memory) spawned<T>(std::move(t), on, spawn_parent(on), where);
+  auto* state =
+      ::new (memory) spawned<T>(std::move(t), on, next_task_id(on), spawn_parent(on), where);
+  if (name != nullptr) state->root.set_name(*name);
   count_spawn(on);
   post_fork(on, *state);
   return join_handle<T>(state);
@@ -132,11 +142,14 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where) 
 
 /// The same on the calling worker's runtime: the hot path.
 template <class T>
-join_handle<T> spawn_here(task<T>&& t, std::source_location where) noexcept {
+join_handle<T> spawn_here(task<T>&& t, std::source_location where,
+                          const task_name* name = nullptr) noexcept {
   context& here = this_context();
   void* memory = t ? frame_allocate(sizeof(spawned<T>)) : nullptr;
   if (memory == nullptr) return join_handle<T>(nullptr);
-  auto* state = ::new (memory) spawned<T>(std::move(t), *here.home, *here.spawn_scope, where);
+  auto* state = ::new (memory)
+      spawned<T>(std::move(t), *here.home, next_task_id(here), *here.spawn_scope, where);
+  if (name != nullptr) state->root.set_name(*name);
   here.count_spawn();
   here.post_fork(*state);
   return join_handle<T>(state);
@@ -210,7 +223,6 @@ class join_operation final : public join_base {
     if (state_ == nullptr)
       return value_type(std::unexpected(std::make_error_code(std::errc::not_enough_memory)));
     state_->failure_unseen = false;
-    if (state_->error) return value_type(std::unexpected(state_->error));
     return value_type(state_->body.take());
   }
 
@@ -253,6 +265,9 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
     return state_ == nullptr || state_->word.load(order::acquire) == detail::spawned_base::done;
   }
 
+  /// The task's id; 0 when it could not be spawned.
+  std::uint64_t id() const noexcept { return state_ == nullptr ? 0 : state_->root.id(); }
+
   /// Lets the task go on alone.
   void detach() noexcept {
     if (state_ == nullptr) return;
@@ -261,7 +276,7 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
     if (state_->word.load(order::acquire) == detail::spawned_base::done ||
         state_->word.exchange(detail::spawned_base::dropped, order::acq_rel) ==
             detail::spawned_base::done) {
-      if (state_->failure_unseen) state_->log_failure();
+      if (state_->failure_unseen) state_->log_failure(state_->body.error());
       detail::spawned<T>::free(state_);
     }
     state_ = nullptr;
@@ -269,9 +284,11 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
 
  private:
   template <class U>
-  friend join_handle<U> detail::spawn_here(task<U>&&, std::source_location) noexcept;
+  friend join_handle<U> detail::spawn_here(task<U>&&, std::source_location,
+                                           const task_name*) noexcept;
   template <class U>
-  friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location) noexcept;
+  friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location,
+                                         const task_name*) noexcept;
   explicit join_handle(detail::spawned<T>* state) noexcept : state_(state) {}
 
   detail::spawned<T>* state_;
@@ -287,6 +304,13 @@ join_handle<T> spawn(task<T> t,
   return detail::spawn_here(std::move(t), where);
 }
 
+/// The same for a task with a name: `spawn(named("reader 7"), reads(…))`.
+template <class T>
+join_handle<T> spawn(const task_name& name, task<T> t,
+                     std::source_location where = std::source_location::current()) noexcept {
+  return detail::spawn_here(std::move(t), where, &name);
+}
+
 /// Starts `function(args…)`, keeping the callable and the arguments alive as long as the task.
 template <class F, class... Args>
   requires std::invocable<F&, Args...>
@@ -295,6 +319,15 @@ auto spawn(F function, Args... args) noexcept {
   return detail::spawn_here(
       detail::call_and_keep<value, F, Args...>(std::move(function), std::move(args)...),
       std::source_location::current());
+}
+
+template <class F, class... Args>
+  requires std::invocable<F&, Args...>
+auto spawn(const task_name& name, F function, Args... args) noexcept {
+  using value = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
+  return detail::spawn_here(
+      detail::call_and_keep<value, F, Args...>(std::move(function), std::move(args)...),
+      std::source_location::current(), &name);
 }
 
 }  // namespace magpie

@@ -9,6 +9,7 @@
 /// Threads: created anywhere; runs on workers.
 #pragma once
 
+#include <magpie/runtime/context.hpp>
 #include <magpie/runtime/promise.hpp>
 
 #include <coroutine>
@@ -89,6 +90,7 @@ class task_operation : outcome<T> {
     promise_base& started = frame().promise();
     started.owner = this;
     started.scope = &scope;
+    run_in(scope);
     return this->child;
   }
 
@@ -109,6 +111,11 @@ class task_operation : outcome<T> {
     if (!has_exception()) return nullptr;
     this->is = outcome<T>::kind::empty;
     return this->exception;
+  }
+  /// For roots: what the task ended with, kept with its outcome.
+  void set_error(std::error_code error) noexcept { outcome<T>::set_error(error); }
+  std::error_code error() const noexcept {
+    return this->is == outcome<T>::kind::error ? outcome<T>::error : std::error_code();
   }
   /// For groups: the outcome becomes this exception.
   void set_exception(void* captured) noexcept {

@@ -88,6 +88,18 @@ class task_group {
     start(std::move(t), true, where);
   }
 
+  /// Both for a child with a name: `group.spawn(named("reader 7"), reads(…))`.
+  template <class T>
+  void spawn(const task_name& name, task<T> t,
+             std::source_location where = std::source_location::current()) noexcept {
+    start(std::move(t), false, where, &name);
+  }
+  template <class T>
+  void spawn_isolated(const task_name& name, task<T> t,
+                      std::source_location where = std::source_location::current()) noexcept {
+    start(std::move(t), true, where, &name);
+  }
+
   /// Starts `function(args…)`, keeping both alive as long as the child.
   template <class F, class... Args>
     requires std::invocable<F&, Args...>
@@ -124,7 +136,8 @@ class task_group {
   friend class detail::group_operation;
 
   template <class T>
-  void start(task<T>&& t, bool isolated, std::source_location where) noexcept {
+  void start(task<T>&& t, bool isolated, std::source_location where,
+             const task_name* name = nullptr) noexcept {
     using child = detail::group_child<T>;
     void* memory = t ? frame_allocate(sizeof(child)) : nullptr;
     if (memory == nullptr) {
@@ -134,6 +147,7 @@ class task_group {
     [[maybe_unused]] const std::size_t before = pending_.fetch_add(1, order::relaxed);
     MAGPIE_ASSERT(before != 0);  // the group has ended
     auto* made = ::new (memory) child(std::move(t), *this, isolated, where);
+    if (name != nullptr) made->root.set_name(*name);
     detail::post_fork(*made->root.home, *made);
   }
   void out_of_memory() noexcept;

@@ -177,6 +177,7 @@ void worker::execute(runnable& work) noexcept {
   worker_counters::add(counters_.polls);
   work.run(work);
   while (deferred_joins != nullptr) detail::join_base::enlist_innermost(*this);
+  running = nullptr;
 }
 
 /// What to run next of what this worker has itself.
