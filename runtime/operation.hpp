@@ -70,8 +70,8 @@ class operation : public runnable {
     return true;
   }
 
-  /// Where the outcome goes, for the run function that delivers it: what follows on this worker runs
-  /// in the operation's scope.
+  /// Where the outcome goes, for the run function that delivers it: what follows on this worker
+  /// runs in the operation's scope.
   detail::continuation continuation() const noexcept {
     detail::run_in(*scope_);
     return to_;

@@ -121,10 +121,12 @@ class runtime {
     return outcome_of(root);
   }
 
-  /// Starts `t` as a task of this runtime.  Any thread.
+  /// Starts `t` as a task of this runtime.  Any thread.  After a shutdown `t` is destroyed instead,
+  /// and the handle's join gives `errc::aborted` at once.
   template <class T>
   join_handle<T> spawn(task<T> t,
                        std::source_location where = std::source_location::current()) noexcept {
+    if (core_ == nullptr) return join_handle<T>(nullptr, true);
     return detail::spawn_on(scheduler_ref(), std::move(t), where);
   }
 
@@ -132,6 +134,7 @@ class runtime {
   template <class T>
   join_handle<T> spawn(const task_name& name, task<T> t,
                        std::source_location where = std::source_location::current()) noexcept {
+    if (core_ == nullptr) return join_handle<T>(nullptr, true);
     return detail::spawn_on(scheduler_ref(), std::move(t), where, &name);
   }
 

@@ -14,8 +14,14 @@
 /// first: it leaves `refused` there for the joiner to find.
 ///
 /// The task's frame is destroyed before the word says done: a joined task holds nothing any more.
+///
+/// Abort handles need the state for longer: they are counted beside the word.  While there are any,
+/// whoever would free the state drops the outcome instead and marks the count as released, and the
+/// last of them frees what is left.  Only who holds a handle of either kind makes a new one, so a
+/// count of zero stays zero once the join handle is gone.
 #pragma once
 
+#include <magpie/runtime/abort_handle.hpp>
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/frame_pool.hpp>
 #include <magpie/runtime/operation.hpp>
@@ -52,6 +58,8 @@ struct spawned_base : runnable {
   static constexpr std::uintptr_t dropped = 2;
   static constexpr std::uintptr_t refused = 3;
 
+  static constexpr std::uint32_t released = std::uint32_t{1} << 31;
+
   void abort() noexcept {
     aborted.store(true, order::relaxed);  // read after the stop that follows was seen
     scope.request_stop();
@@ -79,6 +87,7 @@ struct spawned_base : runnable {
 
   bool failure_unseen = false;  ///< It failed, and no join has handed that out; before the word.
   atomic<bool> aborted{false};
+  atomic<std::uint32_t> aborters{0};  ///< Abort handles, and `released`.
   atomic<std::uintptr_t> word{running};
 };
 
@@ -106,13 +115,25 @@ struct spawned final : spawned_base {
     if (error) self->body.set_error(error);
     const auto resumed = self->finish(error, self->body.has_exception(), mine);
     if (mine) {
-      free(self);  // destroys the value, whose destructor may spawn: the task still counts
+      release(self);  // destroys the value, whose destructor may spawn: the task still counts
       count_end(home);
     }
     return resumed;
   }
 
-  static void free(spawned* state) noexcept {
+  /// By the last of the task and its join handle.
+  static void release(spawned* state) noexcept {
+    // (J5) acquire with (J6): no abort handle uses the state any more.
+    if (state->aborters.load(order::acquire) != 0) [[unlikely]] {
+      state->body.drop_outcome();
+      // (J5) acq_rel with (J6): the last of us and the abort handles frees what the other wrote.
+      if (state->aborters.fetch_or(released, order::acq_rel) != 0) return;
+    }
+    free(*state);
+  }
+
+  static void free(spawned_base& base) noexcept {
+    auto* const state = static_cast<spawned*>(&base);
     state->~spawned();
     frame_free(state, sizeof(spawned));
   }
@@ -216,18 +237,21 @@ class join_operation final : public join_base {
  public:
   using value_type = result<T>;
 
-  explicit join_operation(spawned<T>* state) noexcept : join_base(state), state_(state) {}
+  join_operation(spawned<T>* state, bool late) noexcept
+      : join_base(state), state_(state), late_(late) {}
   join_operation(join_operation&&) noexcept = default;
 
   result<value_type> take() {
     if (state_ == nullptr)
-      return value_type(std::unexpected(std::make_error_code(std::errc::not_enough_memory)));
+      return value_type(std::unexpected(late_ ? make_error_code(errc::aborted)
+                                              : make_error_code(std::errc::not_enough_memory)));
     state_->failure_unseen = false;
     return value_type(state_->body.take());
   }
 
  private:
   spawned<T>* state_;
+  bool late_;  ///< Without a state: the runtime had been shut down.
 };
 
 }  // namespace detail
@@ -239,11 +263,13 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
  public:
   using value_type = T;
 
-  join_handle(join_handle&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  join_handle(join_handle&& other) noexcept
+      : state_(std::exchange(other.state_, nullptr)), late_(other.late_) {}
   join_handle& operator=(join_handle&& other) noexcept {
     if (this != &other) {
       detach();
       state_ = std::exchange(other.state_, nullptr);
+      late_ = other.late_;
     }
     return *this;
   }
@@ -253,11 +279,16 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   /// ended the task is rethrown.
   /// Errors: stopped, the joiner's own.  Stop: the task goes on and the handle stays usable.
   /// Threads: one joiner at a time.  Cost: no allocation; a wait if the task has not ended.
-  detail::join_operation<T> join() & noexcept { return detail::join_operation<T>(state_); }
+  detail::join_operation<T> join() & noexcept { return detail::join_operation<T>(state_, late_); }
 
   /// Stops the task; its join then gives `errc::aborted` unless it ends otherwise.  Any thread.
   void abort() noexcept {
     if (state_ != nullptr) state_->abort();
+  }
+
+  /// One that may outlive this.
+  magpie::abort_handle abort_handle() const noexcept {
+    return magpie::abort_handle(state_, &detail::spawned<T>::free);
   }
 
   /// True once the task has ended and its frame is gone.
@@ -277,7 +308,7 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
         state_->word.exchange(detail::spawned_base::dropped, order::acq_rel) ==
             detail::spawned_base::done) {
       if (state_->failure_unseen) state_->log_failure(state_->body.error());
-      detail::spawned<T>::free(state_);
+      detail::spawned<T>::release(state_);
     }
     state_ = nullptr;
   }
@@ -289,9 +320,12 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   template <class U>
   friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location,
                                          const task_name*) noexcept;
-  explicit join_handle(detail::spawned<T>* state) noexcept : state_(state) {}
+  friend class runtime;
+  explicit join_handle(detail::spawned<T>* state, bool late = false) noexcept
+      : state_(state), late_(late) {}
 
   detail::spawned<T>* state_;
+  bool late_ = false;  ///< Without a state: the runtime had been shut down.
 };
 
 /// Starts `t` as a task of the runtime that the caller runs on.

@@ -117,6 +117,7 @@ class task_operation : outcome<T> {
   std::error_code error() const noexcept {
     return this->is == outcome<T>::kind::error ? outcome<T>::error : std::error_code();
   }
+  void drop_outcome() noexcept { this->clear(); }
   /// For groups: the outcome becomes this exception.
   void set_exception(void* captured) noexcept {
     this->clear();

@@ -1,8 +1,8 @@
 /// `named("reader 7")`: a name for a task, given where it is spawned.
 ///
 /// The name of a string literal is a pointer; any other text is copied into the task, up to
-/// `task_name::size_max` bytes.  A `task_name` only points at its text: it is made for the call that
-/// takes it.
+/// `task_name::size_max` bytes.  A `task_name` only points at its text: it is made for the call
+/// that takes it.
 #pragma once
 
 #include <cstddef>

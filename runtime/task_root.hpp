@@ -5,7 +5,7 @@
 ///
 /// Ids are unique among the tasks of all runtimes of the process and are never used twice; a
 /// simulated runtime counts for itself, so that the same seed gives the same ids.  A worker takes
-/// them in blocks: there is one shared counter, and one access to it for each `ids_per_block` tasks.
+/// them in blocks: it comes to the shared counter once for `ids_per_block` tasks.
 ///
 /// What few tasks have takes no room in the others: the two lowest bits of `tag_` say what
 /// `attached_` is.  It is set before the task can be seen and then only read.

@@ -1,12 +1,10 @@
-/// Who a task is: ids that nobody shares, names, and where they show.
+/// Ids that nobody shares, and what a root costs.
 #include <magpie/runtime/task_root.hpp>
 
 #include <magpie/runtime/current_task.hpp>
-#include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
-#include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
 #include <algorithm>
@@ -74,140 +72,6 @@ TEST(task_root, ids_of_a_simulation_come_again_with_its_seed) {
   EXPECT_TRUE(run_in_simulation(collects_ids(first, 300), 7));
   EXPECT_TRUE(run_in_simulation(collects_ids(second, 300), 7));
   EXPECT_EQ(first, second);
-}
-
-// ---- the current task ---------------------------------------------------------------------------
-
-task<> awaited(std::uint64_t expected) {
-  EXPECT_EQ(current_task().id, expected);
-  co_await sleep_for(10us);
-  EXPECT_EQ(current_task().id, expected);
-}
-
-/// Looks who it is when it dies.
-class sees_at_its_end {
- public:
-  explicit sees_at_its_end(std::uint64_t& id) noexcept : id_(&id) {}
-  sees_at_its_end(const sees_at_its_end&) = delete;
-  sees_at_its_end& operator=(const sees_at_its_end&) = delete;
-  ~sees_at_its_end() { *id_ = current_task().id; }
-
- private:
-  std::uint64_t* id_;
-};
-
-task<> waits_with(std::uint64_t& at_the_end) {
-  const sees_at_its_end local(at_the_end);
-  co_await sleep_for(1h);
-}
-
-task<> never_mistaken() {
-  const std::uint64_t self = current_task().id;
-  EXPECT_NE(self, 0U);
-  co_await awaited(self);
-  co_await timeout(1h, awaited(self));
-  const auto late = co_await as_result(timeout(1us, sleep_for(1h)));
-  EXPECT_EQ(error_of(late), errc::deadline);
-  EXPECT_EQ(current_task().id, self);
-  std::uint64_t child = 0;
-  co_await with_task_group([&](task_group& group) -> task<> {
-    EXPECT_EQ(current_task().id, self);  // the body is part of the awaiting task
-    auto sees = [](std::uint64_t& id) -> task<> {
-      co_await yield();
-      id = current_task().id;
-    };
-    group.spawn(sees(child));
-    co_await sleep_for(10us);
-    EXPECT_EQ(current_task().id, self);
-  });
-  EXPECT_EQ(current_task().id, self);
-  EXPECT_NE(child, self);
-  EXPECT_NE(child, 0U);
-  auto in_place = spawn(own_id());
-  const auto other = co_await in_place.join();  // may run in the joiner's place
-  EXPECT_EQ(other.value(), in_place.id());
-  EXPECT_EQ(current_task().id, self);
-  std::uint64_t at_the_end = 0;
-  auto aborted = spawn(waits_with(at_the_end));
-  co_await sleep_for(10us);
-  aborted.abort();
-  const auto ended = co_await aborted.join();
-  EXPECT_EQ(error_of(ended), errc::aborted);
-  EXPECT_EQ(at_the_end, aborted.id());
-  EXPECT_EQ(current_task().id, self);
-}
-
-TEST(task_root, concurrent_the_current_task_is_never_mistaken) {
-  MAGPIE_NEED_CELL();
-  EXPECT_EQ(current_task().id, 0U);
-  for (int i = 0; i < 20; ++i) EXPECT_TRUE(run_in_cell(never_mistaken()));
-  EXPECT_EQ(current_task().id, 0U);
-}
-
-// ---- names --------------------------------------------------------------------------------------
-
-task<std::string> own_name() {
-  co_await yield();
-  co_return std::string(current_task().name);
-}
-
-std::string name_for(int i) { return "reader " + std::to_string(i); }
-
-task<> knows_names() {
-  auto literal = spawn(named("a literal"), own_name());
-  auto copied = spawn(named(name_for(7)), own_name());
-  auto long_one = spawn(named(std::string(100, 'x')), own_name());
-  auto none = spawn(own_name());
-  auto empty = spawn(named(std::string()), own_name());
-  auto closure = spawn(named("called"), [] { return own_name(); });
-  const auto first = co_await literal.join();
-  EXPECT_EQ(first.value(), "a literal");
-  const auto second = co_await copied.join();
-  EXPECT_EQ(second.value(), "reader 7");
-  const auto third = co_await long_one.join();
-  EXPECT_EQ(third.value(), std::string(task_name::size_max, 'x'));
-  const auto fourth = co_await none.join();
-  EXPECT_EQ(fourth.value(), "");
-  const auto fifth = co_await empty.join();
-  EXPECT_EQ(fifth.value(), "");
-  const auto sixth = co_await closure.join();
-  EXPECT_EQ(sixth.value(), "called");
-  std::string of_child;
-  co_await with_task_group([&](task_group& group) -> task<> {
-    auto tells = [](std::string& name) -> task<> { name = co_await own_name(); };
-    group.spawn(named("child"), tells(of_child));
-    co_return;
-  });
-  EXPECT_EQ(of_child, "child");
-}
-
-TEST(task_root, concurrent_names) {
-  MAGPIE_NEED_CELL();
-  EXPECT_TRUE(run_in_cell(knows_names()));
-  runtime on(cell_options());
-  EXPECT_EQ(on.block_on(named("blocked"), own_name()).value(), "blocked");
-}
-
-task<> fails() { co_await fail(some_error()); }
-
-task<> leaves_failures() {
-  spawn(named("reader 7"), fails()).detach();
-  co_await with_task_group([&](task_group& group) -> task<> {
-    group.spawn_isolated(named("writer 8"), fails());
-    co_return;
-  });
-  co_await sleep_for(1ms);
-}
-
-TEST(task_root, the_log_of_failures_uses_names) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, leaves_failures()));
-  const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("(reader 7)"), std::string::npos) << said;
-  EXPECT_NE(said.find("(writer 8)"), std::string::npos) << said;
-  EXPECT_NE(said.find("task_root_test.cpp"), std::string::npos) << said;
 }
 
 // ---- what it costs ------------------------------------------------------------------------------
