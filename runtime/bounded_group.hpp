@@ -7,8 +7,8 @@
 ///       }
 ///     });
 ///
-/// Each child holds a *slot* from its spawn until its frame is gone.  Who waits for a slot waits in
-/// one queue, first come, first served, and `try_spawn` does not overtake.  The list and the count
+/// Each child holds a *slot* from its spawn until its frame is gone.  Who waits for a slot waits
+/// in one queue, first come, first served, and `try_spawn` does not overtake.  The list and the count
 /// are under one lock; a wait enters its stop scope, is queued, granted and cancelled under it:
 ///
 ///     wait        start            a child ends            stop
@@ -17,8 +17,8 @@
 ///     queued      -                granted: posted         cancelled: leaves the queue, posted
 ///     granted     -                -                       nothing: the child is spawned
 ///
-/// The slot of a granted wait is its own: when the wait runs it spawns the child.  Children of other
-/// kinds of groups take part in the same way (`slot_wait`).
+/// The slot of a granted wait is its own: when the wait runs it spawns the child.  Children of
+/// other kinds of groups take part in the same way (`slot_wait`).
 #pragma once
 
 #include <magpie/runtime/awaitable.hpp>

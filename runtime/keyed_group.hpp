@@ -8,8 +8,8 @@
 ///
 /// A `result_group` whose children are found by key as well, in a hash table under the same lock.
 /// The links of the table live in the children; what grows is the array of buckets, and if there is
-/// no memory for a larger one the table gets slower and nothing else.  A child leaves the table when
-/// its outcome is handed out or when it is replaced.
+/// no memory for a larger one the table gets slower and nothing else.  A child leaves the table
+/// when its outcome is handed out or when it is replaced.
 #pragma once
 
 #include <magpie/runtime/result_group.hpp>
@@ -99,8 +99,8 @@ class keyed_group : public result_group_base {
     return start(std::move(key), std::move(t), {true, where, name});
   }
 
-  /// Aborts the child of that key if it still runs; its outcome is then `errc::aborted`, if it gives
-  /// in.  True if it did run.
+  /// Aborts the child of that key if it still runs; its outcome is then `errc::aborted`, if it
+  /// gives in.  True if it did run.
   bool abort(const K& key) noexcept {
     child* found;
     {

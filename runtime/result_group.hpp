@@ -13,16 +13,16 @@
 /// children are in one list in the order of their spawns, those that have ended in a second one in
 /// that order; one lock guards both, and the one consumer that may wait:
 ///
-///     child       spawn        ends                     next                  replaced (keyed_group)
-///     (new)       -> running   -                        -                     -
-///     running     -            -> ended; or handed to   waits                 -> unwanted, stopped
-///                              the consumer that waits
-///     ended       -            -                        -> handed, freed      -> freed
-///     unwanted    -            -> freed                 -                     -
+///     child       spawn        ends                    next               replaced (keyed_group)
+///     (new)       -> running   -                       -                  -
+///     running     -            -> ended; or handed to  waits              -> unwanted, stopped
+///                              the waiting consumer
+///     ended       -            -                       -> handed, freed   -> freed
+///     unwanted    -            -> freed                -                  -
 ///
 /// Whoever aborts a child pins it meanwhile, and takes over the transition at its end if that comes
-/// before the abort is through.  When the group ends, what nobody took is dropped; failures among it
-/// are logged.  A limit counts children that run, not outcomes that wait.
+/// before the abort is through.  When the group ends, what nobody took is dropped; failures among
+/// it are logged.  A limit counts children that run, not outcomes that wait.
 #pragma once
 
 #include <magpie/runtime/bounded_group.hpp>
@@ -239,8 +239,8 @@ class result_group : public result_group_base {
                                                               {true, where, std::nullopt});
   }
 
-  /// Waits for the next child to end and gives its outcome; nothing when no child is left.  A user's
-  /// exception is rethrown.
+  /// Waits for the next child to end and gives its outcome; nothing when no child is left.  An
+  /// exception of the child is rethrown.
   /// Errors: stopped, the caller's own.  Stop: ends the waiting; no outcome is lost.
   /// Threads: one consumer at a time.  Cost: no allocation.
   auto next() noexcept { return detail::next_operation<T>(*this, false); }

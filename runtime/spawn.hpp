@@ -156,6 +156,7 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where,
   auto* state =
       ::new (memory) spawned<T>(std::move(t), on, next_task_id(on), spawn_parent(on), where);
   if (name != nullptr) state->root.set_name(*name);
+  inherit_locals(state->root);
   count_spawn(on);
   post_fork(on, *state);
   return join_handle<T>(state);
@@ -171,6 +172,7 @@ join_handle<T> spawn_here(task<T>&& t, std::source_location where,
   auto* state = ::new (memory)
       spawned<T>(std::move(t), *here.home, next_task_id(here), *here.spawn_scope, where);
   if (name != nullptr) state->root.set_name(*name);
+  inherit_locals(state->root);
   here.count_spawn();
   here.post_fork(*state);
   return join_handle<T>(state);

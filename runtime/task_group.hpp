@@ -316,8 +316,8 @@ struct at_most {
 /// Errors: the first failure (see above).  Stop: stops the body and all children, waits for them.
 /// Cost: one pooled block for each child; the group itself lives in the awaiting frame.
 /// `body` must be a named callable moved in, or a closure without owning captures ([&] is fine):
-/// GCC 12 would destroy others twice.  Its parameter says which kind of group it wants: `task_group&`,
-/// or one of those in bounded_group.hpp, result_group.hpp and keyed_group.hpp.
+/// GCC 12 would destroy others twice.  Its parameter says which kind of group it wants:
+/// `task_group&`, or one of bounded_group.hpp, result_group.hpp and keyed_group.hpp.
 template <class F>
 auto with_task_group(F&& body) noexcept {
   return detail::make_group_operation(std::forward<F>(body), {});

@@ -24,6 +24,12 @@ class scheduler;
 struct runnable;
 struct error_trace;
 
+namespace detail {
+
+struct local_node;
+
+}  // namespace detail
+
 struct task_root {
   static constexpr std::uint64_t ids_per_block = 1024;
 
@@ -45,12 +51,17 @@ struct task_root {
   /// By the spawner, before anybody else sees the task.
   void set_name(const task_name& name) noexcept;
 
+  /// The task-local values that the task took along from its spawner, or null.
+  detail::local_node* locals() const noexcept;
+  /// By the spawner, before anybody else sees the task; takes over the hold.
+  void set_locals(detail::local_node* held) noexcept;
+
   scheduler* home;
   error_trace* trace = nullptr;  ///< Allocated at the first raise; null until then.
   std::source_location spawned;  ///< Where the task was spawned.
 
  private:
-  enum kind : std::uint64_t { nothing, literal, details };
+  enum kind : std::uint64_t { nothing, literal, values, details };
   static constexpr unsigned kind_bits = 2;
 
   struct extra;
@@ -58,11 +69,24 @@ struct task_root {
   kind attached_kind() const noexcept { return static_cast<kind>(tag_ & ((1U << kind_bits) - 1)); }
   extra* own_extra() noexcept;
 
-  std::uint64_t tag_;               ///< The id, and what `attached_` is.
-  const void* attached_ = nullptr;  ///< A literal name, or an `extra`.
+  std::uint64_t tag_;         ///< The id, and what `attached_` is.
+  void* attached_ = nullptr;  ///< A literal name, task-local values, or an `extra`.
 };
 
 namespace detail {
+
+/// Some task-local value was set since the program started.
+extern atomic<bool> task_locals_used;
+
+/// Gives a new task what its spawner, who runs here, sees; unless that is what is visible in
+/// `around`, where the task will be.
+void take_locals(task_root& root, const stop_scope* around) noexcept;
+
+inline void inherit_locals(task_root& root, const stop_scope* around = nullptr) noexcept {
+  // Relaxed: whoever sees a value runs after it was set.
+  if (task_locals_used.load(order::relaxed)) [[unlikely]]
+    take_locals(root, around);
+}
 
 /// A block of ids for `here`, whose first is returned; or one id for a foreign thread.
 std::uint64_t take_ids(context& here) noexcept;
