@@ -8,8 +8,9 @@
 ///     });
 ///
 /// Each child holds a *slot* from its spawn until its frame is gone.  Who waits for a slot waits
-/// in one queue, first come, first served, and `try_spawn` does not overtake.  The list and the count
-/// are under one lock; a wait enters its stop scope, is queued, granted and cancelled under it:
+/// in one queue, first come, first served, and `try_spawn` does not overtake.  The list and the
+/// count are under one lock; a wait enters its stop scope, is queued, granted and cancelled under
+/// it:
 ///
 ///     wait        start            a child ends            stop
 ///     (new)       queued, or       -                       refused: never queued

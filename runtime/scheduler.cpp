@@ -192,6 +192,7 @@ void* scheduler::thread_main(void* raw) noexcept {
   ::pthread_setname_np(::pthread_self(), name);
   ::prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
   owner.workers_[state.index]->run(nullptr);
+  owner.workers_[state.index]->finish();
   owner.left_.fetch_add(1, order::release);  // pairs with the acquire in stop_workers
   return nullptr;
 }
@@ -220,6 +221,8 @@ bool scheduler::stop_workers(std::uint64_t deadline_ns) noexcept {
   }
   for (std::size_t i = 0; i < started_; ++i)
     ::pthread_join(threads_[first_thread_ + i].thread, nullptr);
+  // Those that have no thread ran on the caller's; for the others this does nothing.
+  for (std::size_t i = 0; i < settings_.workers; ++i) workers_[i]->finish();
   started_ = 0;
   left_.store(0, order::relaxed);
   return true;

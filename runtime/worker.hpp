@@ -19,6 +19,7 @@
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
 #include <magpie/runtime/timer_wheel.hpp>
+#include <magpie/runtime/worker_hooks.hpp>
 #include <magpie/util/atomic.hpp>
 #include <magpie/util/cache_line.hpp>
 #include <magpie/util/random.hpp>
@@ -73,6 +74,9 @@ class alignas(cache_line_size) worker final : public detail::context {
   /// One unit of work without blocking; false when there is nothing to do.  For the simulation.
   bool step() noexcept;
 
+  /// The worker has left its loop for good; on the thread that ran it.
+  void finish() noexcept;
+
   /// Makes `work` the next thing that this worker runs, after the current task.
   void post_local(runnable& work) noexcept;
 
@@ -104,6 +108,9 @@ class alignas(cache_line_size) worker final : public detail::context {
   friend struct detail::context;
 
   void enter_loop() noexcept;
+  void begin() noexcept;
+  void call(worker_hooks::function hook) noexcept;
+  bool found_by_hook() noexcept;
   void round() noexcept;
   runnable* next() noexcept;
   runnable* find_elsewhere() noexcept;
@@ -134,6 +141,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   unsigned polled_at_ = 0;   ///< The tick of the last turn of the reactor.
   unsigned poll_after_ = 0;  ///< Ticks until the next one is worth its system call.
   unsigned lifo_streak_ = 0;
+  bool begun_ = false;  ///< The hook `starts` was called, and `stops` not yet.
+  bool idle_ = false;   ///< In a simulation: found nothing to do at its last step.
   bool searching_ = false;
   bool watching_ = false;  ///< Has been the watcher or its deputy since it parked last.
   bool shared_;
