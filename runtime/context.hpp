@@ -45,6 +45,11 @@ struct context {
   atomic<std::uint64_t> ended{0};
   /// The scope under which this worker's spawned tasks hang.
   stop_scope* spawn_scope = nullptr;
+  /// The stop scope of the frame that runs now: exact at each await, null between two tasks.
+  stop_scope* running = nullptr;
+  /// This worker's block of task ids; see task_root.hpp.
+  std::uint64_t next_id = 0;
+  std::uint64_t ids_end = 0;
   /// Joins whose child is being run in the joiner's place, innermost first; see spawn.hpp.
   join_base* deferred_joins = nullptr;
   /// Run gates that the current execution holds, innermost first; see run_gate.hpp.
@@ -83,6 +88,9 @@ inline context& this_context() noexcept {
   MAGPIE_ASSERT(current_context != nullptr);  // only code on a worker may await
   return *current_context;
 }
+
+/// Says that the code that follows on this worker runs in `scope`.
+inline void run_in(stop_scope& scope) noexcept { this_context().running = &scope; }
 
 /// Charges one inline completion; false when the budget is spent, and the operation must complete
 /// through the queue instead, so that the worker's other tasks get their turn.

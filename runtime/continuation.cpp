@@ -1,5 +1,6 @@
 #include <magpie/runtime/continuation.hpp>
 
+#include <magpie/runtime/context.hpp>
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/outcome.hpp>
 #include <magpie/runtime/stop_scope.hpp>
@@ -34,7 +35,10 @@ namespace {
 /// places in the trace.  They are frames of one task, so there is one trace to write to.
 void climb(step& next) noexcept {
   auto* frame = static_cast<promise_base*>(next.to.target);
-  if (next.abandoned == nullptr) next.abandoned = frame;
+  if (next.abandoned == nullptr) {
+    next.abandoned = frame;
+    run_in(*frame->scope);  // the frame's destructors will
+  }
   error_trace* const trace = trace_for(frame->scope->root(), next.error, !next.traced);
   next.traced = true;
   std::uint32_t passed = trace != nullptr ? trace->count : error_trace::places_max;
@@ -54,7 +58,9 @@ std::coroutine_handle<> deliver_on(step& next) noexcept {
     if (next.error) {
       if (next.to.hook == nullptr) climb(next);
     } else if (next.to.hook == nullptr) {
-      return static_cast<promise_base*>(next.to.target)->handle();
+      auto& frame = *static_cast<promise_base*>(next.to.target);
+      run_in(*frame.scope);
+      return frame.handle();
     }
     if (std::coroutine_handle<> resumed = next.to.hook(next.to.target, next)) return resumed;
   }

@@ -9,10 +9,6 @@
 
 namespace magpie {
 
-void task_root::drop_trace() noexcept {
-  frame_free(std::exchange(trace, nullptr), sizeof(error_trace));
-}
-
 std::string format_trace(const error_trace* trace) {
   std::string text;
   if (trace == nullptr) return text;

@@ -11,6 +11,7 @@
 /// will post it once more.
 #pragma once
 
+#include <magpie/runtime/context.hpp>
 #include <magpie/runtime/continuation.hpp>
 #include <magpie/runtime/run_gate.hpp>
 #include <magpie/runtime/stop_scope.hpp>
@@ -73,7 +74,12 @@ class operation : public detail::gated_runnable {
     return true;
   }
 
-  detail::continuation continuation() const noexcept { return to_; }
+  /// Where the outcome goes, for the run function that delivers it: what follows on this worker
+  /// runs in the operation's scope.
+  detail::continuation continuation() const noexcept {
+    detail::run_in(*scope_);
+    return to_;
+  }
 
  private:
   enum class phase : std::uint8_t { fresh, pending, done };

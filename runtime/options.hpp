@@ -1,6 +1,8 @@
 /// How a runtime is set up.
 #pragma once
 
+#include <magpie/runtime/worker_hooks.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -48,6 +50,9 @@ struct options {
   std::size_t blocking_threads_max = 64;
   std::size_t blocking_queue_max = 4096;
   std::chrono::nanoseconds blocking_keep_alive = std::chrono::seconds(10);
+
+  /// Called on the workers' threads.
+  worker_hooks hooks;
 
   /// Everything that a simulated runtime decides by chance comes from this.
   std::uint64_t seed = 1;

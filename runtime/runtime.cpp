@@ -25,7 +25,10 @@ struct detail::blocked_base::waiter {
 
 detail::blocked_base::blocked_base(run_function begin, scheduler& home, stop_scope& parent,
                                    std::source_location where) noexcept
-    : runnable(begin), root(home), scope(&parent, root), waiter_(new(std::nothrow) waiter) {
+    : runnable(begin),
+      root(home, next_task_id(home)),
+      scope(&parent, root),
+      waiter_(new(std::nothrow) waiter) {
   MAGPIE_ASSERT(waiter_ != nullptr);
   root.spawned = where;
 }
@@ -172,8 +175,8 @@ void runtime::core::report_live() noexcept {
       [](void* context, task_root& root) {
         auto& seen = *static_cast<report*>(context);
         if (++seen.named > named_max) return;
-        std::fprintf(stderr, "  task spawned at %s:%u\n", root.spawned.file_name(),
-                     static_cast<unsigned>(root.spawned.line()));
+        std::fprintf(stderr, "  task %s, spawned at %s:%u\n", detail::task_label(root).text,
+                     root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()));
       },
       &out);
   const std::uint64_t shown = std::min(out.named, named_max);

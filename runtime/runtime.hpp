@@ -110,16 +110,33 @@ class runtime {
   template <class T>
   result<T> block_on(task<T> t, std::source_location where = std::source_location::current()) {
     detail::blocked<T> root(std::move(t), scheduler_ref(), root_parent(), where);
-    wait_for(root);
-    if (root.error) return std::unexpected(root.error);
-    return root.body.take();
+    return outcome_of(root);
   }
 
-  /// Starts `t` as a task of this runtime.  Any thread.
+  /// The same with a name for the task.
+  template <class T>
+  result<T> block_on(const task_name& name, task<T> t,
+                     std::source_location where = std::source_location::current()) {
+    detail::blocked<T> root(std::move(t), scheduler_ref(), root_parent(), where);
+    root.root.set_name(name);
+    return outcome_of(root);
+  }
+
+  /// Starts `t` as a task of this runtime.  Any thread.  After a shutdown `t` is destroyed instead,
+  /// and the handle's join gives `errc::aborted` at once.
   template <class T>
   join_handle<T> spawn(task<T> t,
                        std::source_location where = std::source_location::current()) noexcept {
+    if (core_ == nullptr) return join_handle<T>(nullptr, true);
     return detail::spawn_on(scheduler_ref(), std::move(t), where);
+  }
+
+  /// The same with a name.
+  template <class T>
+  join_handle<T> spawn(const task_name& name, task<T> t,
+                       std::source_location where = std::source_location::current()) noexcept {
+    if (core_ == nullptr) return join_handle<T>(nullptr, true);
+    return detail::spawn_on(scheduler_ref(), std::move(t), where, &name);
   }
 
   /// Stops every task and waits for them until the deadline; then names to standard error those
@@ -145,6 +162,12 @@ class runtime {
   scheduler& scheduler_ref() noexcept;
   stop_scope& root_parent() noexcept;
   void wait_for(detail::blocked_base& root) noexcept;
+  template <class T>
+  result<T> outcome_of(detail::blocked<T>& root) {
+    wait_for(root);
+    if (root.error) return std::unexpected(root.error);
+    return root.body.take();
+  }
 
   core* core_;
 };

@@ -5,7 +5,6 @@
 #include <magpie/runtime/cpu_count.hpp>
 #include <magpie/runtime/reactor_factory.hpp>
 #include <magpie/runtime/sim_world.hpp>
-#include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/timer.hpp>
 #include <magpie/runtime/worker.hpp>
 #include <magpie/util/errc.hpp>
@@ -24,8 +23,6 @@
 #include <system_error>
 
 namespace magpie {
-
-void task_root::post(runnable& work) noexcept { home->post(work); }
 
 const char* to_string(reactor_kind kind) noexcept {
   switch (kind) {
@@ -195,6 +192,7 @@ void* scheduler::thread_main(void* raw) noexcept {
   ::pthread_setname_np(::pthread_self(), name);
   ::prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
   owner.workers_[state.index]->run(nullptr);
+  owner.workers_[state.index]->finish();
   owner.left_.fetch_add(1, order::release);  // pairs with the acquire in stop_workers
   return nullptr;
 }
@@ -223,6 +221,8 @@ bool scheduler::stop_workers(std::uint64_t deadline_ns) noexcept {
   }
   for (std::size_t i = 0; i < started_; ++i)
     ::pthread_join(threads_[first_thread_ + i].thread, nullptr);
+  // Those that have no thread ran on the caller's; for the others this does nothing.
+  for (std::size_t i = 0; i < settings_.workers; ++i) workers_[i]->finish();
   started_ = 0;
   left_.store(0, order::relaxed);
   return true;
@@ -333,6 +333,17 @@ void scheduler::wake_one() noexcept {
 
 std::uint64_t scheduler::now_ns() const noexcept {
   return world_ != nullptr ? world_->now_ns : clock::detail_now_ns();
+}
+
+namespace {
+
+constinit atomic<std::uint64_t> ids_of_process{1};
+
+}  // namespace
+
+std::uint64_t scheduler::take_ids(std::uint64_t count) noexcept {
+  atomic<std::uint64_t>& ids = world_ != nullptr ? simulated_ids_ : ids_of_process;
+  return ids.fetch_add(count, order::relaxed);  // unique by itself; publishes nothing
 }
 
 void scheduler::wake_first() noexcept { workers_[0]->wake(); }

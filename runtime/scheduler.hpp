@@ -59,6 +59,9 @@ class scheduler {
   /// Ends the parking of worker 0, or of whoever runs `run_here`.
   void wake_first() noexcept;
 
+  /// The first of `count` task ids that nobody has had.  Any thread.
+  std::uint64_t take_ids(std::uint64_t count) noexcept;
+
   /// The time that deadlines are counted in: the simulated one, where there is one.
   std::uint64_t now_ns() const noexcept;
 
@@ -100,7 +103,8 @@ class scheduler {
   idle idle_;
   atomic<bool> leaving_{false};
   atomic<std::size_t> left_{0};
-  atomic<std::size_t> posting_{0};  ///< Foreign threads inside `post`.
+  atomic<std::uint64_t> simulated_ids_{1};  ///< The next task id of a simulation.
+  atomic<std::size_t> posting_{0};          ///< Foreign threads inside `post`.
   blocking_pool* blocking_ = nullptr;
   sim_world* world_ = nullptr;
 };

@@ -29,9 +29,7 @@ void post_fork(scheduler& on, runnable& task) noexcept {
 
 std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exception,
                                              bool& mine) noexcept {
-  error = with;
-  if (with && aborted.load(order::relaxed) && with == errc::stopped) error = errc::aborted;
-  failure_unseen = (exception || (error && error != errc::stopped && error != errc::aborted)) &&
+  failure_unseen = (exception || (with && with != errc::stopped && with != errc::aborted)) &&
                    root.home->settings().log;
   scope.close();
   context& here = this_context();
@@ -46,7 +44,7 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
   // (J1) acq_rel with (J2), (J3), (J4).  From here on the state is the handle's, if there is one.
   const std::uintptr_t before = word.exchange(done, order::acq_rel);
   mine = before == dropped;
-  if (mine && failure_unseen) log_failure();
+  if (mine && failure_unseen) log_failure(with);
   if (before != running && before != dropped && before != refused)
     // It may be a task of another runtime; it is alive until it is posted.
     reinterpret_cast<join_base*>(before)->scope().root().post(
@@ -55,10 +53,11 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
   return std::noop_coroutine();
 }
 
-void spawned_base::log_failure() noexcept {
+void spawned_base::log_failure(std::error_code error) noexcept {
   if (!may_log_failure()) return;
-  std::fprintf(stderr, "magpie: a detached task (spawned at %s:%u) failed: %s\n%s",
-               root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
+  std::fprintf(stderr, "magpie: detached task %s, spawned at %s:%u, failed: %s\n%s",
+               task_label(root).text, root.spawned.file_name(),
+               static_cast<unsigned>(root.spawned.line()),
                error ? error.message().c_str() : "exception", format_trace(root.trace).c_str());
 }
 

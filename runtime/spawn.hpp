@@ -14,8 +14,14 @@
 /// first: it leaves `refused` there for the joiner to find.
 ///
 /// The task's frame is destroyed before the word says done: a joined task holds nothing any more.
+///
+/// Abort handles need the state for longer: they are counted beside the word.  While there are any,
+/// whoever would free the state drops the outcome instead and marks the count as released, and the
+/// last of them frees what is left.  Only who holds a handle of either kind makes a new one, so a
+/// count of zero stays zero once the join handle is gone.
 #pragma once
 
+#include <magpie/runtime/abort_handle.hpp>
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/frame_pool.hpp>
 #include <magpie/runtime/operation.hpp>
@@ -41,9 +47,9 @@ class join_operation;
 struct spawned_base : runnable {
   using launch_function = std::coroutine_handle<> (*)(spawned_base&) noexcept;
 
-  spawned_base(launch_function launches, scheduler& home, stop_scope& parent,
+  spawned_base(launch_function launches, scheduler& home, std::uint64_t id, stop_scope& parent,
                std::source_location where) noexcept
-      : runnable(&begin), launch(launches), root(home), scope(&parent, root) {
+      : runnable(&begin), launch(launches), root(home, id), scope(&parent, root) {
     root.spawned = where;
   }
 
@@ -51,6 +57,8 @@ struct spawned_base : runnable {
   static constexpr std::uintptr_t done = 1;
   static constexpr std::uintptr_t dropped = 2;
   static constexpr std::uintptr_t refused = 3;
+
+  static constexpr std::uint32_t released = std::uint32_t{1} << 31;
 
   void abort() noexcept {
     aborted.store(true, order::relaxed);  // read after the stop that follows was seen
@@ -61,6 +69,11 @@ struct spawned_base : runnable {
   /// `mine` says that the handle is gone: the caller frees the state and counts the end.
   std::coroutine_handle<> finish(std::error_code with, bool exception, bool& mine) noexcept;
 
+  /// What a task that raised `with` has ended with.
+  std::error_code ended_with(std::error_code with) const noexcept {
+    return with == errc::stopped && aborted.load(order::relaxed) ? errc::aborted : with;
+  }
+
   static void begin(runnable& work) noexcept {
     auto& self = static_cast<spawned_base&>(work);
     resume(self.launch(self));
@@ -69,12 +82,12 @@ struct spawned_base : runnable {
   launch_function launch;
   task_root root;
   stop_scope scope;
-  /// Prints where the task was spawned, how it failed and the trace.
-  void log_failure() noexcept;
+  /// Prints which task failed with `error` (zero: with an exception), and the trace.
+  void log_failure(std::error_code error) noexcept;
 
-  std::error_code error = no_error;
   bool failure_unseen = false;  ///< It failed, and no join has handed that out; before the word.
   atomic<bool> aborted{false};
+  atomic<std::uint32_t> aborters{0};  ///< Abort handles, and `released`.
   atomic<std::uintptr_t> word{running};
 };
 
@@ -83,8 +96,9 @@ void count_end(scheduler& on) noexcept;
 
 template <class T>
 struct spawned final : spawned_base {
-  spawned(task<T>&& t, scheduler& home, stop_scope& parent, std::source_location where) noexcept
-      : spawned_base(&launch_body, home, parent, where), body(std::move(t)) {}
+  spawned(task<T>&& t, scheduler& home, std::uint64_t id, stop_scope& parent,
+          std::source_location where) noexcept
+      : spawned_base(&launch_body, home, id, parent, where), body(std::move(t)) {}
 
   static std::coroutine_handle<> launch_body(spawned_base& base) noexcept {
     auto& self = static_cast<spawned&>(base);
@@ -97,15 +111,29 @@ struct spawned final : spawned_base {
     self->body.destroy_frame();
     bool mine = false;
     scheduler& home = *self->root.home;
-    const auto resumed = self->finish(next.error, self->body.has_exception(), mine);
+    const std::error_code error = next.error ? self->ended_with(next.error) : next.error;
+    if (error) self->body.set_error(error);
+    const auto resumed = self->finish(error, self->body.has_exception(), mine);
     if (mine) {
-      free(self);  // destroys the value, whose destructor may spawn: the task still counts
+      release(self);  // destroys the value, whose destructor may spawn: the task still counts
       count_end(home);
     }
     return resumed;
   }
 
-  static void free(spawned* state) noexcept {
+  /// By the last of the task and its join handle.
+  static void release(spawned* state) noexcept {
+    // (J5) acquire with (J6): no abort handle uses the state any more.
+    if (state->aborters.load(order::acquire) != 0) [[unlikely]] {
+      state->body.drop_outcome();
+      // (J5) acq_rel with (J6): the last of us and the abort handles frees what the other wrote.
+      if (state->aborters.fetch_or(released, order::acq_rel) != 0) return;
+    }
+    free(*state);
+  }
+
+  static void free(spawned_base& base) noexcept {
+    auto* const state = static_cast<spawned*>(&base);
     state->~spawned();
     frame_free(state, sizeof(spawned));
   }
@@ -121,10 +149,14 @@ void count_spawn(scheduler& on) noexcept;
 void post_fork(scheduler& on, runnable& task) noexcept;
 
 template <class T>
-join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where) noexcept {
+join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where,
+                        const task_name* name = nullptr) noexcept {
   void* memory = t ? frame_allocate(sizeof(spawned<T>)) : nullptr;
   if (memory == nullptr) return join_handle<T>(nullptr);
-  auto* state = ::new (memory) spawned<T>(std::move(t), on, spawn_parent(on), where);
+  auto* state =
+      ::new (memory) spawned<T>(std::move(t), on, next_task_id(on), spawn_parent(on), where);
+  if (name != nullptr) state->root.set_name(*name);
+  inherit_locals(state->root);
   count_spawn(on);
   post_fork(on, *state);
   return join_handle<T>(state);
@@ -132,11 +164,15 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where) 
 
 /// The same on the calling worker's runtime: the hot path.
 template <class T>
-join_handle<T> spawn_here(task<T>&& t, std::source_location where) noexcept {
+join_handle<T> spawn_here(task<T>&& t, std::source_location where,
+                          const task_name* name = nullptr) noexcept {
   context& here = this_context();
   void* memory = t ? frame_allocate(sizeof(spawned<T>)) : nullptr;
   if (memory == nullptr) return join_handle<T>(nullptr);
-  auto* state = ::new (memory) spawned<T>(std::move(t), *here.home, *here.spawn_scope, where);
+  auto* state = ::new (memory)
+      spawned<T>(std::move(t), *here.home, next_task_id(here), *here.spawn_scope, where);
+  if (name != nullptr) state->root.set_name(*name);
+  inherit_locals(state->root);
   here.count_spawn();
   here.post_fork(*state);
   return join_handle<T>(state);
@@ -203,19 +239,21 @@ class join_operation final : public join_base {
  public:
   using value_type = result<T>;
 
-  explicit join_operation(spawned<T>* state) noexcept : join_base(state), state_(state) {}
+  join_operation(spawned<T>* state, bool late) noexcept
+      : join_base(state), state_(state), late_(late) {}
   join_operation(join_operation&&) noexcept = default;
 
   result<value_type> take() {
     if (state_ == nullptr)
-      return value_type(std::unexpected(std::make_error_code(std::errc::not_enough_memory)));
+      return value_type(std::unexpected(late_ ? make_error_code(errc::aborted)
+                                              : make_error_code(std::errc::not_enough_memory)));
     state_->failure_unseen = false;
-    if (state_->error) return value_type(std::unexpected(state_->error));
     return value_type(state_->body.take());
   }
 
  private:
   spawned<T>* state_;
+  bool late_;  ///< Without a state: the runtime had been shut down.
 };
 
 }  // namespace detail
@@ -227,11 +265,13 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
  public:
   using value_type = T;
 
-  join_handle(join_handle&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  join_handle(join_handle&& other) noexcept
+      : state_(std::exchange(other.state_, nullptr)), late_(other.late_) {}
   join_handle& operator=(join_handle&& other) noexcept {
     if (this != &other) {
       detach();
       state_ = std::exchange(other.state_, nullptr);
+      late_ = other.late_;
     }
     return *this;
   }
@@ -241,17 +281,25 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   /// ended the task is rethrown.
   /// Errors: stopped, the joiner's own.  Stop: the task goes on and the handle stays usable.
   /// Threads: one joiner at a time.  Cost: no allocation; a wait if the task has not ended.
-  detail::join_operation<T> join() & noexcept { return detail::join_operation<T>(state_); }
+  detail::join_operation<T> join() & noexcept { return detail::join_operation<T>(state_, late_); }
 
   /// Stops the task; its join then gives `errc::aborted` unless it ends otherwise.  Any thread.
   void abort() noexcept {
     if (state_ != nullptr) state_->abort();
   }
 
+  /// One that may outlive this.
+  magpie::abort_handle abort_handle() const noexcept {
+    return magpie::abort_handle(state_, &detail::spawned<T>::free);
+  }
+
   /// True once the task has ended and its frame is gone.
   bool done() const noexcept {
     return state_ == nullptr || state_->word.load(order::acquire) == detail::spawned_base::done;
   }
+
+  /// The task's id; 0 when it could not be spawned.
+  std::uint64_t id() const noexcept { return state_ == nullptr ? 0 : state_->root.id(); }
 
   /// Lets the task go on alone.
   void detach() noexcept {
@@ -261,20 +309,25 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
     if (state_->word.load(order::acquire) == detail::spawned_base::done ||
         state_->word.exchange(detail::spawned_base::dropped, order::acq_rel) ==
             detail::spawned_base::done) {
-      if (state_->failure_unseen) state_->log_failure();
-      detail::spawned<T>::free(state_);
+      if (state_->failure_unseen) state_->log_failure(state_->body.error());
+      detail::spawned<T>::release(state_);
     }
     state_ = nullptr;
   }
 
  private:
   template <class U>
-  friend join_handle<U> detail::spawn_here(task<U>&&, std::source_location) noexcept;
+  friend join_handle<U> detail::spawn_here(task<U>&&, std::source_location,
+                                           const task_name*) noexcept;
   template <class U>
-  friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location) noexcept;
-  explicit join_handle(detail::spawned<T>* state) noexcept : state_(state) {}
+  friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location,
+                                         const task_name*) noexcept;
+  friend class runtime;
+  explicit join_handle(detail::spawned<T>* state, bool late = false) noexcept
+      : state_(state), late_(late) {}
 
   detail::spawned<T>* state_;
+  bool late_ = false;  ///< Without a state: the runtime had been shut down.
 };
 
 /// Starts `t` as a task of the runtime that the caller runs on.
@@ -287,6 +340,13 @@ join_handle<T> spawn(task<T> t,
   return detail::spawn_here(std::move(t), where);
 }
 
+/// The same for a task with a name: `spawn(named("reader 7"), reads(…))`.
+template <class T>
+join_handle<T> spawn(const task_name& name, task<T> t,
+                     std::source_location where = std::source_location::current()) noexcept {
+  return detail::spawn_here(std::move(t), where, &name);
+}
+
 /// Starts `function(args…)`, keeping the callable and the arguments alive as long as the task.
 template <class F, class... Args>
   requires std::invocable<F&, Args...>
@@ -295,6 +355,15 @@ auto spawn(F function, Args... args) noexcept {
   return detail::spawn_here(
       detail::call_and_keep<value, F, Args...>(std::move(function), std::move(args)...),
       std::source_location::current());
+}
+
+template <class F, class... Args>
+  requires std::invocable<F&, Args...>
+auto spawn(const task_name& name, F function, Args... args) noexcept {
+  using value = typename detail::task_value<std::invoke_result_t<F&, Args...>>::type;
+  return detail::spawn_here(
+      detail::call_and_keep<value, F, Args...>(std::move(function), std::move(args)...),
+      std::source_location::current(), &name);
 }
 
 }  // namespace magpie

@@ -47,7 +47,9 @@ struct task_root;
 class stop_scope {
  public:
   /// A scope below `parent`; null for the root of a tree.
-  stop_scope(stop_scope* parent, task_root& root) noexcept : parent_(parent), root_(&root) {}
+  /// `local`: it is a `local_scope`; see task_local.hpp.
+  stop_scope(stop_scope* parent, task_root& root, bool local = false) noexcept
+      : parent_(parent), root_(&root), local_(local) {}
   stop_scope(const stop_scope&) = delete;
   stop_scope& operator=(const stop_scope&) = delete;
 
@@ -65,6 +67,7 @@ class stop_scope {
   /// The task that this scope belongs to.
   task_root& root() const noexcept { return *root_; }
   stop_scope* parent() const noexcept { return parent_; }
+  bool has_local() const noexcept { return local_; }
 
   /// True once this scope or one above it was stopped.  An unlinked scope looks upwards, as far as
   /// the first linked one, which the walk has marked if need be: no lock, and no linking for a task
@@ -122,6 +125,7 @@ class stop_scope {
   stop_scope* walk_next_ = nullptr;  ///< The walk's work list; owned by the walker that marked us.
   spin_lock lock_;
   bool linked_ = false;     ///< Written by the scope's own task only.
+  bool local_;              ///< Never changes.
   std::uint16_t pins_ = 0;  ///< Guarded by the parent's lock_.
 };
 

@@ -9,6 +9,7 @@
 /// Threads: created anywhere; runs on workers.
 #pragma once
 
+#include <magpie/runtime/context.hpp>
 #include <magpie/runtime/promise.hpp>
 #include <magpie/util/errc.hpp>
 
@@ -90,6 +91,7 @@ class task_operation : outcome<T> {
     promise_base& started = frame().promise();
     started.owner = this;
     started.scope = &scope;
+    run_in(scope);
     return this->child;
   }
 
@@ -111,6 +113,12 @@ class task_operation : outcome<T> {
     this->is = outcome<T>::kind::empty;
     return this->exception;
   }
+  /// For roots: what the task ended with, kept with its outcome.
+  void set_error(std::error_code error) noexcept { outcome<T>::set_error(error); }
+  std::error_code error() const noexcept {
+    return this->is == outcome<T>::kind::error ? outcome<T>::error : std::error_code();
+  }
+  void drop_outcome() noexcept { this->clear(); }
   /// For groups: the outcome becomes this exception.
   void set_exception(void* captured) noexcept {
     this->clear();

@@ -13,9 +13,10 @@ detail::group_child_base::group_child_base(run_function begin, task_group& in, b
     : runnable(begin),
       group(&in),
       isolated(alone),
-      root(*in.scope().root().home),
+      root(*in.scope().root().home, next_task_id(*in.scope().root().home)),
       scope(&in.scope(), root) {
   root.spawned = where;
+  inherit_locals(root, &in.scope());
 }
 
 task_group::~task_group() {
@@ -49,9 +50,9 @@ void task_group::child_ended(std::error_code error, void* exception, bool isolat
   }
   if (just_stopped) return;
   if (scope_.root().home->settings().log && detail::may_log_failure())
-    std::fprintf(stderr, "magpie: a group's child (spawned at %s:%u) failed%s: %s\n%s",
-                 root.spawned.file_name(), static_cast<unsigned>(root.spawned.line()),
-                 isolated ? "" : " too",
+    std::fprintf(stderr, "magpie: a group's task %s, spawned at %s:%u, failed%s: %s\n%s",
+                 detail::task_label(root).text, root.spawned.file_name(),
+                 static_cast<unsigned>(root.spawned.line()), isolated ? "" : " too",
                  exception != nullptr ? "exception" : error.message().c_str(),
                  format_trace(root.trace).c_str());
   if (exception != nullptr) detail::drop_exception(exception);

@@ -38,7 +38,7 @@ class task_group;
 
 namespace detail {
 
-template <class F, class T>
+template <class G, class F, class T>
 class group_operation;
 
 /// A child's state without its type.
@@ -70,7 +70,10 @@ struct group_child final : group_child_base {
 
 class task_group {
  public:
-  explicit task_group(stop_scope& outer) noexcept
+  /// What `with_task_group` may be given besides the body; nothing for this kind.
+  struct setup {};
+
+  explicit task_group(stop_scope& outer, setup = setup()) noexcept
       : scope_(&outer, outer.root()), alone_(detail::this_context().alone) {
     scope_.link();
   }
@@ -92,6 +95,18 @@ class task_group {
   void spawn_isolated(task<T> t,
                       std::source_location where = std::source_location::current()) noexcept {
     start(std::move(t), true, where);
+  }
+
+  /// Both for a child with a name: `group.spawn(named("reader 7"), reads(…))`.
+  template <class T>
+  void spawn(const task_name& name, task<T> t,
+             std::source_location where = std::source_location::current()) noexcept {
+    start(std::move(t), false, where, &name);
+  }
+  template <class T>
+  void spawn_isolated(const task_name& name, task<T> t,
+                      std::source_location where = std::source_location::current()) noexcept {
+    start(std::move(t), true, where, &name);
   }
 
   /// Starts `function(args…)`, keeping both alive as long as the child.
@@ -131,11 +146,12 @@ class task_group {
  private:
   template <class>
   friend struct detail::group_child;
-  template <class, class>
+  template <class, class, class>
   friend class detail::group_operation;
 
   template <class T>
-  void start(task<T>&& t, bool isolated, std::source_location where) noexcept {
+  void start(task<T>&& t, bool isolated, std::source_location where,
+             const task_name* name = nullptr) noexcept {
     using child = detail::group_child<T>;
     void* memory = t ? frame_allocate(sizeof(child)) : nullptr;
     if (memory == nullptr) {
@@ -144,6 +160,7 @@ class task_group {
     }
     count_up();
     auto* made = ::new (memory) child(std::move(t), *this, isolated, where);
+    if (name != nullptr) made->root.set_name(*name);
     detail::post_fork(*made->root.home, *made);
   }
   void count_up() noexcept {
@@ -157,8 +174,24 @@ class task_group {
     }
     MAGPIE_ASSERT(before != 0);  // the group has ended
   }
+
+ protected:
   void out_of_memory() noexcept;
 
+  /// For other kinds of groups: counts and makes a child that nobody has queued yet; null, and the
+  /// group fails, when memory runs out.
+  template <class Child, class T, class... Args>
+  Child* make_child(task<T>&& t, Args&&... args) noexcept {
+    void* memory = t ? frame_allocate(sizeof(Child)) : nullptr;
+    if (memory == nullptr) {
+      out_of_memory();
+      return nullptr;
+    }
+    count_up();
+    return ::new (memory) Child(std::move(t), std::forward<Args>(args)...);
+  }
+
+ private:
   stop_scope scope_;
   atomic<std::size_t> pending_{1};  ///< The body counts as one.
   const bool alone_;  ///< The runtime has one worker, so no read-modify-write is needed.
@@ -188,16 +221,18 @@ std::coroutine_handle<> group_child<T>::arrived(void* boundary, step& next) noex
   return group.ended(next);
 }
 
-/// The awaitable behind with_task_group: the group, and its body as one more party.
-template <class F, class T>
+/// The awaitable behind with_task_group: a group of kind G, and its body as one more party.
+template <class G, class F, class T>
 class group_operation : gated_runnable {
  public:
   using value_type = T;
 
-  explicit group_operation(F function) noexcept
-      : gated_runnable(&last_child_ended), function_(std::move(function)) {}
+  explicit group_operation(F function, typename G::setup setup) noexcept
+      : gated_runnable(&last_child_ended), function_(std::move(function)), setup_(setup) {}
   group_operation(group_operation&& other) noexcept
-      : gated_runnable(&last_child_ended), function_(std::move(other.function_)) {
+      : gated_runnable(&last_child_ended),
+        function_(std::move(other.function_)),
+        setup_(other.setup_) {
     MAGPIE_ASSERT(!other.group_);
   }
 
@@ -206,9 +241,10 @@ class group_operation : gated_runnable {
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;
-    group_.emplace(scope);
-    group_->ended_hook_ = &last_child;
-    group_->ended_target_ = this;
+    group_.emplace(scope, setup_);
+    task_group& group = *group_;
+    group.ended_hook_ = &last_child;
+    group.ended_target_ = this;
     body_scope_.emplace(&group_->scope(), scope.root());
     body_.emplace(function_(*group_));
     return body_->start({this, &body_arrived}, *body_scope_);
@@ -253,6 +289,7 @@ class group_operation : gated_runnable {
     auto& self = *static_cast<group_operation*>(boundary);
     task_group& group = *self.group_;
     task_root& outer = group.scope_.root();
+    run_in(*group.scope_.parent());
     const std::error_code error = group.error_;
     if (group.trace_ != nullptr) std::swap(outer.trace, group.trace_);
     if (void* exception = std::exchange(group.exception_, nullptr))
@@ -263,26 +300,71 @@ class group_operation : gated_runnable {
   }
 
   F function_;
+  [[no_unique_address]] typename G::setup setup_;
   continuation to_;
-  std::optional<task_group> group_;
+  std::optional<G> group_;
   std::optional<stop_scope> body_scope_;
   std::optional<task_operation<T>> body_;
 };
 
+/// The kind of group that a body wants: a `task_group` if it takes one, else what the parameter of
+/// its call operator says.
+template <class G, class R, class F>
+G group_parameter(R (F::*)(G&));
+template <class G, class R, class F>
+G group_parameter(R (F::*)(G&) const);
+template <class G, class R>
+G group_parameter(R (*)(G&));
+
+template <class F>
+struct group_of {
+  using type = decltype(group_parameter(&F::operator()));
+};
+template <class F>
+  requires std::invocable<F&, task_group&>
+struct group_of<F> {
+  using type = task_group;
+};
+template <class F>
+  requires(!std::invocable<F&, task_group&> && std::is_pointer_v<F>)
+struct group_of<F> {
+  using type = decltype(group_parameter(F()));
+};
+
+template <class F>
+auto make_group_operation(F&& body,
+                          typename group_of<std::remove_cvref_t<F>>::type::setup setup) noexcept {
+  using function = std::remove_cvref_t<F>;
+  using group = typename group_of<function>::type;
+  static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_copyable_v<function>,
+                "name the closure first: GCC 12 destroys an owning temporary twice");
+  using value = typename task_value<std::invoke_result_t<function&, group&>>::type;
+  return group_operation<group, function, value>(std::forward<F>(body), setup);
+}
+
 }  // namespace detail
+
+/// How many children a group runs at once; for the kinds of groups that have a limit.
+struct at_most {
+  explicit constexpr at_most(std::size_t children) noexcept : count(children) {}
+  std::size_t count;
+};
 
 /// Runs `body(group)` and everything that it spawns; gives the body's value.
 /// Errors: the first failure (see above).  Stop: stops the body and all children, waits for them.
 /// Cost: one pooled block for each child; the group itself lives in the awaiting frame.
 /// `body` must be a named callable moved in, or a closure without owning captures ([&] is fine):
-/// GCC 12 would destroy others twice.
+/// GCC 12 would destroy others twice.  Its parameter says which kind of group it wants:
+/// `task_group&`, or one of bounded_group.hpp, result_group.hpp and keyed_group.hpp.
 template <class F>
 auto with_task_group(F&& body) noexcept {
-  using function = std::remove_cvref_t<F>;
-  static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_copyable_v<function>,
-                "name the closure first: GCC 12 destroys an owning temporary twice");
-  using value = typename detail::task_value<std::invoke_result_t<function&, task_group&>>::type;
-  return detail::group_operation<function, value>(std::forward<F>(body));
+  return detail::make_group_operation(std::forward<F>(body), {});
+}
+
+/// The same with a limit, for the kinds of groups that have one.
+template <class F>
+auto with_task_group(at_most limit, F&& body) noexcept {
+  return detail::make_group_operation(std::forward<F>(body), limit);
 }
 
 }  // namespace magpie

@@ -1,11 +1,22 @@
-/// What the frames of one task have in common: where it runs, its name, its error trace.
+/// What the frames of one task have in common: where it runs, who it is, its error trace.
 ///
 /// Every spawned task, group child and `block_on` has a root; each of its stop scopes points to
 /// it.  The root is owned by the task's state and outlives its frames.
+///
+/// Ids are unique among the tasks of all runtimes of the process and are never used twice; a
+/// simulated runtime counts for itself, so that the same seed gives the same ids.  A worker takes
+/// them in blocks: it comes to the shared counter once for `ids_per_block` tasks.
+///
+/// What few tasks have takes no room in the others: the two lowest bits of `tag_` say what
+/// `attached_` is.  It is set before the task can be seen and then only read.
 #pragma once
+
+#include <magpie/runtime/context.hpp>
+#include <magpie/runtime/task_name.hpp>
 
 #include <cstdint>
 #include <source_location>
+#include <string_view>
 
 namespace magpie {
 
@@ -15,21 +26,37 @@ struct error_trace;
 
 namespace detail {
 class run_gate;
-}
+struct local_node;
+}  // namespace detail
 
 struct task_root {
-  explicit task_root(scheduler& home_scheduler) noexcept : home(&home_scheduler) {}
+  static constexpr std::uint64_t ids_per_block = 1024;
+
+  /// `id` 0 is nobody's: it is for what is no task.
+  explicit task_root(scheduler& home_scheduler, std::uint64_t id = 0) noexcept
+      : home(&home_scheduler), tag_(id << kind_bits) {}
   task_root(const task_root&) = delete;
   task_root& operator=(const task_root&) = delete;
   ~task_root() {
-    if (trace != nullptr) [[unlikely]]
-      drop_trace();
+    if (trace != nullptr || attached_ != nullptr) [[unlikely]]
+      let_go();
   }
 
   /// Puts a runnable of this task into a run queue of its home scheduler.  Any thread.
   void post(runnable& work) noexcept;
 
-  void drop_trace() noexcept;
+  std::uint64_t id() const noexcept { return tag_ >> kind_bits; }
+
+  /// Empty when there is none.  Lives as long as the root.
+  std::string_view name() const noexcept;
+
+  /// By the spawner, before anybody else sees the task.
+  void set_name(const task_name& name) noexcept;
+
+  /// The task-local values that the task took along from its spawner, or null.
+  detail::local_node* locals() const noexcept;
+  /// By the spawner, before anybody else sees the task; takes over the hold.
+  void set_locals(detail::local_node* held) noexcept;
 
   scheduler* home;
   error_trace* trace = nullptr;  ///< Allocated at the first raise; null until then.
@@ -37,6 +64,58 @@ struct task_root {
   /// While a fork is open in the task: what its branches pass through.  Changes only when nothing
   /// but the calling execution is under way in the task, so it is no atomic.
   detail::run_gate* gate = nullptr;
+
+ private:
+  enum kind : std::uint64_t { nothing, literal, values, details };
+  static constexpr unsigned kind_bits = 2;
+
+  struct extra;
+
+  void let_go() noexcept;
+  kind attached_kind() const noexcept { return static_cast<kind>(tag_ & ((1U << kind_bits) - 1)); }
+  extra* own_extra() noexcept;
+
+  std::uint64_t tag_;         ///< The id, and what `attached_` is.
+  void* attached_ = nullptr;  ///< A literal name, task-local values, or an `extra`.
 };
 
+namespace detail {
+
+/// Some task-local value was set since the program started.
+extern atomic<bool> task_locals_used;
+
+/// Gives a new task what its spawner, who runs here, sees; unless that is what is visible in
+/// `around`, where the task will be.
+void take_locals(task_root& root, const stop_scope* around) noexcept;
+
+inline void inherit_locals(task_root& root, const stop_scope* around = nullptr) noexcept {
+  // Relaxed: whoever sees a value runs after it was set.
+  if (task_locals_used.load(order::relaxed)) [[unlikely]]
+    take_locals(root, around);
+}
+
+/// A block of ids for `here`, whose first is returned; or one id for a foreign thread.
+std::uint64_t take_ids(context& here) noexcept;
+std::uint64_t take_id(scheduler& home) noexcept;
+
+/// The id of a new task that is made on the worker `here`.
+inline std::uint64_t next_task_id(context& here) noexcept {
+  if (here.next_id == here.ids_end) [[unlikely]]
+    return take_ids(here);
+  return here.next_id++;
+}
+
+/// The same for a task that is made by any thread.
+inline std::uint64_t next_task_id(scheduler& home) noexcept {
+  context* const here = current_context;
+  return here != nullptr && here->home == &home ? next_task_id(*here) : take_id(home);
+}
+
+/// "12 (reader 7)", or "12" for a task without a name; at most so many bytes.
+struct task_label {
+  explicit task_label(const task_root& root) noexcept;
+  char text[task_name::size_max + 32];
+};
+
+}  // namespace detail
 }  // namespace magpie

@@ -133,6 +133,31 @@ void worker::enter_loop() noexcept {
   clockid_t clock = -1;
   if (::pthread_getcpuclockid(::pthread_self(), &clock) != 0) clock = -1;
   cpu_clock_.store(clock, order::relaxed);  // a watcher that sees an old one asks in vain
+  begin();
+}
+
+void worker::call(worker_hooks::function hook) noexcept {
+  if (hook != nullptr) hook(home->settings().hooks.context, index);
+}
+
+/// Before the first thing that runs here.
+void worker::begin() noexcept {
+  if (!std::exchange(begun_, true)) call(home->settings().hooks.starts);
+}
+
+void worker::finish() noexcept {
+  if (!std::exchange(begun_, false)) return;
+  detail::context* const before = std::exchange(detail::current_context, this);
+  call(home->settings().hooks.stops);
+  detail::current_context = before;
+}
+
+/// Calls the hook before parking; true if that has made something to do here.
+bool worker::found_by_hook() noexcept {
+  const worker_hooks& hooks = home->settings().hooks;
+  if (hooks.parks == nullptr) return false;
+  call(hooks.parks);
+  return lifo_.load(order::relaxed) != nullptr || !queue_.empty() || !forks_.empty();
 }
 
 void worker::run(const atomic<bool>* done) noexcept {
@@ -145,6 +170,7 @@ void worker::run(const atomic<bool>* done) noexcept {
 
 void worker::run_one() noexcept {
   detail::context* const before = std::exchange(detail::current_context, this);
+  begin();
   round();
   detail::current_context = before;
 }
@@ -166,6 +192,7 @@ void worker::round() noexcept {
 
 bool worker::step() noexcept {
   detail::context* const before = std::exchange(detail::current_context, this);
+  begin();
   runnable* work = next();
   if (work == nullptr) {
     fire_timers(clock::detail_now_ns());
@@ -173,6 +200,10 @@ bool worker::step() noexcept {
     work = next();
   }
   if (work == nullptr) work = find_elsewhere();
+  const bool idle = std::exchange(idle_, work == nullptr);
+  if (work == nullptr && !idle && found_by_hook()) work = next();
+  if (work != nullptr && (idle || std::exchange(idle_, false)))
+    call(home->settings().hooks.unparks);
   if (work != nullptr) execute(*work);
   detail::current_context = before;
   return work != nullptr;
@@ -185,6 +216,7 @@ void worker::execute(runnable& work) noexcept {
   while (deferred_joins != nullptr) detail::join_base::enlist_innermost(*this);
   if (gates != nullptr) [[unlikely]]
     detail::run_gate::serve(*this);
+  running = nullptr;
 }
 
 /// What to run next of what this worker has itself.
@@ -329,6 +361,11 @@ bool worker::work_is_visible() noexcept {
 }
 
 void worker::park() noexcept {
+  if (found_by_hook()) {
+    if (searching_) stop_searching();
+    call(home->settings().hooks.unparks);
+    return;
+  }
   idle& sleepers = home->sleepers();
   const auto self = static_cast<std::uint32_t>(index);
   const std::uint64_t now = clock::detail_now_ns();
@@ -356,6 +393,7 @@ void worker::park() noexcept {
                      ? short_parks_ + 1
                      : 0;
   watch(woke);
+  call(home->settings().hooks.unparks);
 }
 
 }  // namespace magpie

@@ -19,6 +19,7 @@
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
 #include <magpie/runtime/timer_wheel.hpp>
+#include <magpie/runtime/worker_hooks.hpp>
 #include <magpie/util/atomic.hpp>
 #include <magpie/util/cache_line.hpp>
 #include <magpie/util/random.hpp>
@@ -74,6 +75,9 @@ class alignas(cache_line_size) worker final : public detail::context {
   /// One unit of work without blocking; false when there is nothing to do.  For the simulation.
   bool step() noexcept;
 
+  /// The worker has left its loop for good; on the thread that ran it.
+  void finish() noexcept;
+
   /// Makes `work` the next thing that this worker runs, after the current task.
   void post_local(runnable& work) noexcept;
 
@@ -105,6 +109,9 @@ class alignas(cache_line_size) worker final : public detail::context {
   friend struct detail::context;
 
   void enter_loop() noexcept;
+  void begin() noexcept;
+  void call(worker_hooks::function hook) noexcept;
+  bool found_by_hook() noexcept;
   void round() noexcept;
   runnable* next() noexcept;
   runnable* find_elsewhere() noexcept;
@@ -141,6 +148,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   unsigned lifo_streak_ = 0;
   std::int64_t oldest_fork_ = 0;  ///< The top of the forks as last looked at, and since when.
   std::uint64_t oldest_since_ns_ = 0;
+  bool begun_ = false;  ///< The hook `starts` was called, and `stops` not yet.
+  bool idle_ = false;   ///< In a simulation: found nothing to do at its last step.
   bool searching_ = false;
   bool watching_ = false;  ///< Has been the watcher or its deputy since it parked last.
   bool shared_;

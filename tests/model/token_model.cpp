@@ -10,7 +10,7 @@
 
 namespace magpie {
 
-void task_root::drop_trace() noexcept {}
+void task_root::let_go() noexcept {}
 
 namespace tokens {
 

@@ -138,6 +138,105 @@ TEST(shutdown, concurrent_blocking_calls_are_withdrawn_or_waited_for) {
   EXPECT_EQ(alive.load(order::relaxed), 0);
 }
 
+task<int> answers(counted) {
+  co_await yield();
+  co_return 42;
+}
+
+// C19: frames of tasks that wait are gone when the runtime is.  C23: handles from before and from
+// after the shutdown are both done at once.
+TEST(shutdown, concurrent_c19_c23_handles_from_before_and_after) {
+  MAGPIE_NEED_CELL();
+  atomic<int> alive{0};
+  runtime on(cell_options());
+  auto before = on.spawn(waits(counted(alive)));
+  EXPECT_TRUE(on.shutdown(30s));
+  EXPECT_EQ(alive.load(order::relaxed), 0);
+  auto after = on.spawn(answers(counted(alive)));
+  EXPECT_EQ(alive.load(order::relaxed), 0);  // destroyed without running
+  EXPECT_TRUE(before.done());
+  EXPECT_TRUE(after.done());
+  EXPECT_EQ(after.id(), 0U);
+  after.abort();
+  auto joins = [](join_handle<void>& early, join_handle<int>& late) -> task<> {
+    const auto stopped = co_await early.join();
+    EXPECT_EQ(error_of(stopped), errc::stopped);
+    const auto never_run = co_await late.join();
+    EXPECT_EQ(error_of(never_run), errc::aborted);
+  };
+  EXPECT_TRUE(run_in_cell(joins(before, after)));
+}
+
+/// Spawns a task in its destructor and keeps the handle where the test finds it.
+class spawns_at_its_end {
+ public:
+  spawns_at_its_end(std::optional<join_handle<int>>& handle, counted here)
+      : handle_(&handle), here_(here) {}
+  spawns_at_its_end(const spawns_at_its_end&) = delete;
+  spawns_at_its_end& operator=(const spawns_at_its_end&) = delete;
+  ~spawns_at_its_end() { handle_->emplace(spawn(answers(here_))); }
+
+ private:
+  std::optional<join_handle<int>>* handle_;
+  counted here_;
+};
+
+task<> waits_with_a_spawner(std::optional<join_handle<int>>& handle, counted here) {
+  const spawns_at_its_end local(handle, here);
+  co_await sleep_for(1h);
+}
+
+// C22: a task that is spawned by a destructor during the shutdown is stopped and its handle done.
+// Magpie starts it (a stop is seen at operations), and its first operation is stopped.
+TEST(shutdown, concurrent_c22_a_destructor_spawns) {
+  MAGPIE_NEED_CELL();
+  for (int i = 0; i < 50; ++i) {
+    atomic<int> alive{0};
+    std::optional<join_handle<int>> handle;
+    {
+      runtime on(cell_options());
+      on.spawn(waits_with_a_spawner(handle, counted(alive))).detach();
+      if (i % 2 == 0) EXPECT_TRUE(on.block_on(answers(counted(alive))));
+    }
+    EXPECT_EQ(alive.load(order::relaxed), 0);
+    ASSERT_TRUE(handle);
+    EXPECT_TRUE(handle->done());
+    auto joins = [](join_handle<int>& spawned) -> task<> {
+      const auto ended = co_await spawned.join();
+      EXPECT_EQ(error_of(ended), errc::stopped);
+    };
+    EXPECT_TRUE(run_in_cell(joins(*handle)));
+  }
+}
+
+task<int> blocks_for(int i) {
+  const int value = co_await run_blocking([i] { return i; });
+  co_return value;
+}
+
+// C28: a blocking call that races with the shutdown always resolves: it ran, or it was stopped.
+TEST(shutdown, concurrent_c28_blocking_calls_resolve) {
+  MAGPIE_NEED_CELL();
+  for (int i = 0; i < 50; ++i) {
+    std::vector<join_handle<int>> handles;
+    {
+      runtime on(cell_options());
+      for (int k = 0; k < 8; ++k) handles.push_back(on.spawn(blocks_for(k)));
+      if (i % 2 == 0) EXPECT_TRUE(on.block_on(blocks_for(8)));
+    }
+    auto joins = [](std::vector<join_handle<int>>& all) -> task<> {
+      int expected = 0;
+      for (auto& handle : all) {
+        EXPECT_TRUE(handle.done());
+        const auto ended = co_await handle.join();
+        EXPECT_TRUE(ended ? *ended == expected : error_of(ended) == errc::stopped);
+        ++expected;
+      }
+    };
+    EXPECT_TRUE(run_in_cell(joins(handles)));
+  }
+}
+
 task<> nothing() { co_return; }
 
 TEST(shutdown, concurrent_many_starts_and_ends) {

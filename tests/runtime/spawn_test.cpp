@@ -148,6 +148,35 @@ TEST(spawn, a_stopped_joiner_leaves_the_handle_usable) {
   EXPECT_TRUE(run_in_simulation(joins_impatiently()));
 }
 
+atomic<int> spare{0};
+
+/// Stops the join again and again while the task ends.
+task<> joins_by_reference(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    auto handle = spawn(doubles(i, counted(spare)));
+    auto joins = [](join_handle<int>& by_reference) -> task<result<int>> {
+      auto outcome = co_await by_reference.join();
+      co_return outcome;
+    };
+    auto first = spawn(joins(handle));
+    for (int k = 0; k < i % 4; ++k) co_await yield();
+    first.abort();
+    const auto once = co_await first.join();
+    if (once) {
+      EXPECT_EQ(once->value(), i * 2);  // it was there before the stop
+    } else {
+      EXPECT_EQ(error_of(once), errc::aborted);
+      const auto again = co_await handle.join();
+      EXPECT_EQ(again.value(), i * 2);
+    }
+  }
+}
+
+TEST(spawn, concurrent_c16_a_join_that_was_stopped_loses_no_outcome) {
+  MAGPIE_NEED_CELL();
+  EXPECT_TRUE(run_in_cell(joins_by_reference(10'000)));
+}
+
 task<> fails() { co_await fail(some_error()); }
 
 task<> drops_a_failing_task() {
