@@ -9,7 +9,9 @@ using detail::spawned_base;
 abort_handle::abort_handle(spawned_base* state, free_function frees) noexcept
     : state_(state), free_(frees) {
   // Relaxed: whoever lets us make this one has yet to let go of the state, and publishes it then.
-  if (state_ != nullptr) state_->aborters.fetch_add(1, order::relaxed);
+  if (state_ == nullptr) return;
+  const std::uint16_t before = state_->aborters.fetch_add(1, order::relaxed);
+  MAGPIE_ASSERT((before & ~spawned_base::released) < spawned_base::aborters_max);
 }
 
 abort_handle::~abort_handle() {

@@ -58,7 +58,8 @@ struct spawned_base : runnable {
   static constexpr std::uintptr_t dropped = 2;
   static constexpr std::uintptr_t refused = 3;
 
-  static constexpr std::uint32_t released = std::uint32_t{1} << 31;
+  static constexpr std::uint16_t released = std::uint16_t{1} << 15;
+  static constexpr std::uint16_t aborters_max = released - 1;  ///< Abort handles of one task.
 
   void abort() noexcept {
     aborted.store(true, order::relaxed);  // read after the stop that follows was seen
@@ -79,15 +80,16 @@ struct spawned_base : runnable {
     resume(self.launch(self));
   }
 
-  launch_function launch;
-  task_root root;
-  stop_scope scope;
   /// Prints which task failed with `error` (zero: with an exception), and the trace.
   void log_failure(std::error_code error) noexcept;
 
+  launch_function launch;
+  task_root root;
+  // The next three lie in the scope's tail, so that the state stays in its size class.
+  [[no_unique_address]] stop_scope scope;
   bool failure_unseen = false;  ///< It failed, and no join has handed that out; before the word.
   atomic<bool> aborted{false};
-  atomic<std::uint32_t> aborters{0};  ///< Abort handles, and `released`.
+  atomic<std::uint16_t> aborters{0};  ///< Abort handles, and `released`.
   atomic<std::uintptr_t> word{running};
 };
 
