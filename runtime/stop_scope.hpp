@@ -124,9 +124,10 @@ class stop_scope {
   stop_scope* children_ = nullptr;
   stop_scope* walk_next_ = nullptr;  ///< The walk's work list; owned by the walker that marked us.
   spin_lock lock_;
-  bool linked_ = false;     ///< Written by the scope's own task only.
-  bool local_;              ///< Never changes.
-  std::uint16_t pins_ = 0;  ///< Guarded by the parent's lock_.
+  bool linked_ = false;  ///< Written by the scope's own task only.
+  bool local_;           ///< Never changes.
+  std::uint8_t pins_ =
+      0;  ///< By the one walk that may pass, twice at most; under the parent's lock_.
 };
 
 }  // namespace magpie
