@@ -221,22 +221,15 @@ class cancellation_token {
 class [[nodiscard("without a name it cancels at once")]] cancellation_guard {
  public:
   explicit cancellation_guard(cancellation_token guarded) noexcept : token_(std::move(guarded)) {}
-  cancellation_guard(cancellation_guard&& other) noexcept
-      : token_(std::move(other.token_)), armed_(std::exchange(other.armed_, false)) {}
+  cancellation_guard(cancellation_guard&&) noexcept = default;  // an empty token cancels nothing
   cancellation_guard& operator=(cancellation_guard&&) = delete;
-  ~cancellation_guard() {
-    if (armed_) token_.cancel();
-  }
+  ~cancellation_guard() { token_.cancel(); }
 
   /// Gives the token back, uncancelled.
-  cancellation_token disarm() noexcept {
-    armed_ = false;
-    return std::move(token_);
-  }
+  cancellation_token disarm() noexcept { return std::move(token_); }
 
  private:
   cancellation_token token_;
-  bool armed_ = true;
 };
 
 inline cancellation_guard cancellation_token::drop_guard() const noexcept {

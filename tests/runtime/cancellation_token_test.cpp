@@ -293,23 +293,33 @@ TEST(cancellation_token, a_tie_favours_completion) {
   EXPECT_TRUE(run_in_cell(ties()));
 }
 
-task<> is_aborted(std::error_code& seen) {
-  const cancellation_token token;
-  const auto ended = co_await as_result(token.run_until_cancelled(sleep_for(1h)));
+/// Takes its time when it is stopped.
+task<> lingers() {
+  static_cast<void>(co_await as_result(sleep_for(1h)));
+  co_await shielded(sleep_for(2ms));
+  co_await sleep_for(0s);
+}
+
+task<> is_aborted(cancellation_token token, std::error_code& seen) {
+  const auto ended = co_await as_result(token.run_until_cancelled(lingers()));
   seen = error_of(ended);
 }
 
-task<> aborts_it(std::error_code& seen) {
-  auto handle = spawn(is_aborted(seen));
+task<> aborts_it(std::error_code& seen, bool cancels_too) {
+  const cancellation_token token;
+  auto handle = spawn(is_aborted(token, seen));
   co_await sleep_for(1ms);
   handle.abort();
+  if (cancels_too) token.cancel();
   static_cast<void>(co_await handle.join());
 }
 
 TEST(cancellation_token, a_stop_from_outside_is_no_cancellation) {
-  std::error_code seen;
-  EXPECT_TRUE(run_in_simulation(aborts_it(seen)));
-  EXPECT_EQ(seen, errc::stopped);
+  for (const bool cancels_too : {false, true}) {
+    std::error_code seen;
+    EXPECT_TRUE(run_in_simulation(aborts_it(seen, cancels_too)));
+    EXPECT_EQ(seen, errc::stopped);
+  }
 }
 
 // ---- several threads ---------------------------------------------------------------------------
