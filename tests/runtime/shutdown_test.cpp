@@ -196,7 +196,9 @@ TEST(shutdown, concurrent_c22_a_destructor_spawns) {
     {
       runtime on(cell_options());
       on.spawn(waits_with_a_spawner(handle, counted(alive))).detach();
-      if (i % 2 == 0) EXPECT_TRUE(on.block_on(answers(counted(alive))));
+      if (i % 2 == 0) {
+        EXPECT_TRUE(on.block_on(answers(counted(alive))));
+      }
     }
     EXPECT_EQ(alive.load(order::relaxed), 0);
     ASSERT_TRUE(handle);
@@ -222,7 +224,9 @@ TEST(shutdown, concurrent_c28_blocking_calls_resolve) {
     {
       runtime on(cell_options());
       for (int k = 0; k < 8; ++k) handles.push_back(on.spawn(blocks_for(k)));
-      if (i % 2 == 0) EXPECT_TRUE(on.block_on(blocks_for(8)));
+      if (i % 2 == 0) {
+        EXPECT_TRUE(on.block_on(blocks_for(8)));
+      }
     }
     auto joins = [](std::vector<join_handle<int>>& all) -> task<> {
       int expected = 0;
