@@ -16,7 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <mutex>
+#include <new>
 
 namespace magpie::process {
 namespace {
@@ -69,7 +71,8 @@ class orphanage {
 
 /// Never destroyed: children may be dropped at the very end of a program.
 orphanage& orphans() noexcept {
-  static orphanage& all = *new orphanage;
+  alignas(orphanage) static std::byte memory[sizeof(orphanage)];
+  static orphanage& all = *::new (static_cast<void*>(memory)) orphanage;
   return all;
 }
 

@@ -68,6 +68,7 @@ class result_group_base : public task_group {
   /// Without a limit it is none.
   struct setup {
     setup() noexcept = default;
+    // NOLINTNEXTLINE(google-explicit-constructor): `with_result_group(at_most(8), body)`
     setup(at_most limit) noexcept : count(limit.count) {}
     std::size_t count = ~std::size_t{0};
   };

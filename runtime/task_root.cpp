@@ -117,6 +117,7 @@ task_label::task_label(const task_root& root) noexcept {
   if (name.empty()) {
     std::snprintf(text, sizeof text, "%llu", id);
   } else {
+    // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): the size goes along
     std::snprintf(text, sizeof text, "%llu (%.*s)", id, size, name.data());
   }
 }

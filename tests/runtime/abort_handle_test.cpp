@@ -110,7 +110,7 @@ task<> drops_everything(int rounds, counted here) {
     std::optional<abort_handle> abort(handle.abort_handle());
     auto drops = [](abort_handle held, int k) -> task<> {
       if (k % 4 == 0) held.abort();
-      const abort_handle more = held;
+      const abort_handle more = held;  // NOLINT(performance-unnecessary-copy-initialization)
       if (k % 2 == 0) co_await yield();
       more.abort();
     };

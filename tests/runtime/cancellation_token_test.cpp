@@ -19,7 +19,7 @@ namespace {
 
 TEST(cancellation_token, is_sticky_and_copies_are_one_token) {
   const cancellation_token token;
-  const cancellation_token copy = token;
+  const cancellation_token copy = token;  // NOLINT(performance-unnecessary-copy-initialization)
   EXPECT_EQ(token, copy);
   EXPECT_FALSE(copy.is_cancelled());
   token.cancel();
