@@ -144,8 +144,12 @@ class until_cancelled_operation
 
   static void left_out(runnable& work) noexcept {
     auto& self = static_cast<until_cancelled_operation&>(work);
-    resume(self.outer_->stop_requested() ? deliver_error(self.to_, errc::stopped)
-                                         : deliver(self.to_));
+    if (pass_gate(self.outer_->root(), self, &answered)) answered(self);
+  }
+  static void answered(runnable& work) noexcept {
+    auto& self = static_cast<until_cancelled_operation&>(work);
+    step next(self.to_, self.outer_->stop_requested() ? make_error_code(errc::stopped) : no_error);
+    resume(deliver_on(next));
   }
 
   stop_scope* outer_ = nullptr;

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <magpie/runtime/operation.hpp>
+#include <magpie/runtime/run_gate.hpp>
 #include <magpie/runtime/stop_scope.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
@@ -27,13 +28,15 @@ namespace magpie::detail {
 
 /// `Derived::settle(error, interrupted)` turns x's error (zero: a value) into the outcome's.
 template <class Derived, class A, class Trigger>
-class interrupted : public runnable {
+class interrupted : public gated_runnable {
  protected:
   template <class Inner>
   interrupted(Inner&& inner, Trigger trigger) noexcept
-      : runnable(&fired), inner_(std::forward<Inner>(inner)), trigger_(std::move(trigger)) {}
+      : gated_runnable(&fired), inner_(std::forward<Inner>(inner)), trigger_(std::move(trigger)) {}
   interrupted(interrupted&& other) noexcept
-      : runnable(&fired), inner_(std::move(other.inner_)), trigger_(std::move(other.trigger_)) {
+      : gated_runnable(&fired),
+        inner_(std::move(other.inner_)),
+        trigger_(std::move(other.trigger_)) {
     MAGPIE_ASSERT(!other.scope_);
   }
   ~interrupted() = default;
@@ -76,6 +79,12 @@ class interrupted : public runnable {
     self.scope_->request_stop();
     if (self.meeting_.exchange(meeting::trigger_ran, order::acq_rel) == meeting::none)
       return;  // (I2)
+    if (pass_gate(self.scope_->root(), self, &both_came)) both_came(self);
+  }
+
+  /// The trigger was the second to come, and the task may run.
+  static void both_came(runnable& work) noexcept {
+    auto& self = static_cast<interrupted&>(work);
     step next(self.to_, self.outcome());
     next.traced = self.traced_;
     resume(deliver_on(next));

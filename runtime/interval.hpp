@@ -80,12 +80,15 @@ class interval {
     const clock::time_point now = clock::now();
     next_ = after(scheduled);
     if (policy_ == missed_ticks::burst || now < scheduled) return;
-    const clock::duration late = now - scheduled;
-    if (late <= tolerance && late < period_) return;
+    // Unsigned: a start far before the clock's own is farther away than a duration can say.
+    const auto late = static_cast<std::uint64_t>(now.time_since_epoch().count()) -
+                      static_cast<std::uint64_t>(scheduled.time_since_epoch().count());
+    const auto period = static_cast<std::uint64_t>(period_.count());
+    if (late <= static_cast<std::uint64_t>(tolerance.count()) && late < period) return;
     if (policy_ == missed_ticks::delay) {
       next_ = after(now);
     } else {
-      next_ = after(now - late % period_);
+      next_ = after(now - clock::duration(static_cast<clock::rep>(late % period)));
     }
   }
 

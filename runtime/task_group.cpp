@@ -16,7 +16,7 @@ detail::group_child_base::group_child_base(run_function begin, task_group& in, b
       root(*in.scope().root().home, next_task_id(*in.scope().root().home)),
       scope(&in.scope(), root) {
   root.spawned = where;
-  inherit_locals(root, &in.scope());
+  inherit_locals(root);
 }
 
 task_group::~task_group() {

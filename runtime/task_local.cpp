@@ -15,16 +15,12 @@ void local_node::release(local_node* first) noexcept {
 }
 
 local_node* visible_locals(const stop_scope& from) noexcept {
-  const task_root* root = &from.root();
+  const task_root& root = from.root();
   for (const stop_scope* scope = &from; scope != nullptr; scope = scope->parent()) {
-    if (&scope->root() != root) {
-      // Out of the task: what it took along goes before what is around it.
-      if (local_node* taken = root->locals()) return taken;
-      root = &scope->root();
-    }
+    if (&scope->root() != &root) break;  // what is farther out the task took along, if anything
     if (scope->has_local()) return static_cast<const local_scope*>(scope)->first();
   }
-  return root->locals();
+  return root.locals();
 }
 
 local_node* visible_locals() noexcept {
@@ -32,10 +28,8 @@ local_node* visible_locals() noexcept {
   return here == nullptr || here->running == nullptr ? nullptr : visible_locals(*here->running);
 }
 
-void take_locals(task_root& root, const stop_scope* around) noexcept {
-  local_node* const seen = visible_locals();
-  if (seen == nullptr || (around != nullptr && visible_locals(*around) == seen)) return;
-  root.set_locals(seen->hold());
+void take_locals(task_root& root) noexcept {
+  if (local_node* const seen = visible_locals()) root.set_locals(seen->hold());
 }
 
 }  // namespace magpie::detail

@@ -6,15 +6,13 @@
 ///     if (const int* id = request_id.get()) …        // a plain function
 ///
 /// Idea: `scope` opens a stop scope of its own, which points at a *node* with the value; looking a
-/// value up walks from the scope of the running frame upwards.  Nodes form lists: each one goes on
+/// value up walks from the scope of the running frame upwards, to the root of the task at most.  Nodes form lists: each one goes on
 /// with what was visible where its scope was opened, so the first node that is found leads to all
 /// of them.
 ///
 /// What is started inside sees the values as they were visible at its start:
 ///  - tasks that are awaited, branches of combinators: their scopes are below;
-///  - children of a group: the same; from a spawner that sees other values than the group, they
-///    take those along;
-///  - spawned tasks: they outlive the scope, so they share the list.
+///  - children of a group and spawned tasks: they share the list of their spawner.
 /// Nodes are counted and never change; the last who sees a value destroys it.
 ///
 /// Until the first `scope` of the program a spawn pays for all of this one load of a flag.

@@ -84,14 +84,13 @@ namespace detail {
 /// Some task-local value was set since the program started.
 extern atomic<bool> task_locals_used;
 
-/// Gives a new task what its spawner, who runs here, sees; unless that is what is visible in
-/// `around`, where the task will be.
-void take_locals(task_root& root, const stop_scope* around) noexcept;
+/// Gives a new task what its spawner, who runs here, sees.
+void take_locals(task_root& root) noexcept;
 
-inline void inherit_locals(task_root& root, const stop_scope* around = nullptr) noexcept {
+inline void inherit_locals(task_root& root) noexcept {
   // Relaxed: whoever sees a value runs after it was set.
   if (task_locals_used.load(order::relaxed)) [[unlikely]]
-    take_locals(root, around);
+    take_locals(root);
 }
 
 /// A block of ids for `here`, whose first is returned; or one id for a foreign thread.

@@ -2,10 +2,12 @@
 #include <magpie/runtime/fork.hpp>
 
 #include <magpie/runtime/as_completed.hpp>
+#include <magpie/runtime/cancellation_token.hpp>
 #include <magpie/runtime/join.hpp>
 #include <magpie/runtime/join_all.hpp>
 #include <magpie/runtime/race.hpp>
 #include <magpie/runtime/select.hpp>
+#include <magpie/runtime/task_local.hpp>
 #include <magpie/tests/runtime/forks.hpp>
 
 #include <string>
@@ -140,6 +142,73 @@ task<> groups_in_branches() {
   static_cast<void>(co_await join(std::move(first), std::move(second)));
   EXPECT_FALSE(stile.crowded);
   EXPECT_EQ(stile.passed, 40);
+}
+
+// ---- what else wakes a branch by itself ----
+
+task<> tokens_in_branches() {
+  turnstile stile;
+  auto cancelling = [&](int from) -> task<> {
+    for (int i = from; i < from + 20; ++i) {
+      const cancellation_token token;
+      auto cancels = [](cancellation_token mine, int k) -> task<> {
+        co_await sleep_for(std::chrono::microseconds(k % 3));
+        mine.cancel();
+      };
+      spawn(cancels(token, i)).detach();
+      static_cast<void>(co_await token.run_until_cancelled(after(1us * (i % 4), i)));
+      stile.pass();
+      static_cast<void>(co_await token.run_until_cancelled(after(1us, i)));  // cancelled, maybe
+      stile.pass();
+    }
+  };
+  auto first = cancelling(0);
+  auto second = cancelling(1);
+  static_cast<void>(co_await join(std::move(first), std::move(second)));
+  EXPECT_FALSE(stile.crowded);
+  EXPECT_EQ(stile.passed, 80);
+}
+
+TEST(fork, tokens_inside_of_branches_concurrent) {
+  MAGPIE_NEED_CELL();
+  EXPECT_TRUE(run_in_cell(tokens_in_branches()));
+  in_many_orders(&tokens_in_branches);
+}
+
+// ---- each branch sees its own task-local values ----
+
+task_local<int> label;
+
+int seen() {
+  const int* const value = label.get();
+  return value == nullptr ? 0 : *value;
+}
+
+task<> sees(int expected) {
+  EXPECT_EQ(seen(), expected);
+  co_await yield();
+  EXPECT_EQ(seen(), expected);
+}
+
+task<> labelled_branches() {
+  EXPECT_EQ(seen(), 1);
+  static_cast<void>(co_await join(label.scope(2, sees(2)), sees(1), label.scope(3, sees(3))));
+  EXPECT_EQ(seen(), 1);
+  static_cast<void>(co_await select(label.scope(4, sees(4)), sees(1)));
+  EXPECT_EQ(seen(), 1);
+  const cancellation_token token;
+  token.cancel();
+  const bool completed = co_await token.run_until_cancelled(label.scope(5, sees(5)));
+  EXPECT_FALSE(completed);
+  EXPECT_EQ(seen(), 1);
+}
+
+task<> branches_with_labels() { co_await label.scope(1, labelled_branches()); }
+
+TEST(fork, branches_see_their_own_task_locals) {
+  MAGPIE_NEED_CELL();
+  EXPECT_TRUE(run_in_cell(branches_with_labels()));
+  in_many_orders(&branches_with_labels);
 }
 
 TEST(fork, groups_end_inside_of_branches_concurrent) {
