@@ -6,9 +6,9 @@
 ///     if (const int* id = request_id.get()) …        // a plain function
 ///
 /// Idea: `scope` opens a stop scope of its own, which points at a *node* with the value; looking a
-/// value up walks from the scope of the running frame upwards, to the root of the task at most.  Nodes form lists: each one goes on
-/// with what was visible where its scope was opened, so the first node that is found leads to all
-/// of them.
+/// value up walks from the scope of the running frame upwards, to the root of the task at most.
+/// Nodes form lists: each one goes on with what was visible where its scope was opened, so the
+/// first node that is found leads to all of them.
 ///
 /// What is started inside sees the values as they were visible at its start:
 ///  - tasks that are awaited, branches of combinators: their scopes are below;
