@@ -19,6 +19,20 @@ namespace magpie::tests {
 
 using namespace std::chrono_literals;
 
+/// Whether a leak detector is at work: then tests that leak on purpose are left out.
+inline constexpr bool leaks_are_reported =
+#if defined(__SANITIZE_ADDRESS__)
+    true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    true;
+#else
+    false;
+#endif
+#else
+    false;
+#endif
+
 inline bool in_simulation() { return matrix_reactor() == "sim"; }
 
 inline bool cell_is_there() { return matrix_reactor() != "uring" || kernel_has_uring(); }

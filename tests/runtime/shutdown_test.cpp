@@ -289,20 +289,6 @@ void ends_late(const options& wanted) {
   EXPECT_NE(said.find("shutdown_test.cpp"), std::string::npos) << said;
 }
 
-/// Leaks, deliberately: not under a leak detector.
-constexpr bool leaks_are_reported =
-#if defined(__SANITIZE_ADDRESS__)
-    true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-    true;
-#else
-    false;
-#endif
-#else
-    false;
-#endif
-
 TEST(shutdown, names_and_leaks_what_does_not_end_in_time) {
   MAGPIE_NEED_CELL();
   if (leaks_are_reported) GTEST_SKIP() << "leaks on purpose";
