@@ -76,6 +76,36 @@ TEST(keyed_group, concurrent_a_replaced_child_is_never_given_out) {
   EXPECT_EQ(alive.load(order::relaxed), 0);
 }
 
+/// An outcome that a combinator dropped is for the next one; if its key has been used again
+/// meanwhile, it counts as replaced.
+task<> drops_completed_waits(counted here) {
+  co_await with_task_group([&](keyed_group<int, int>& group) -> task<> {
+    group.spawn(1, after(0us, 10, here));
+    co_await sleep_for(100us);
+    {
+      auto dropped = group.next();
+      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running));
+      EXPECT_FALSE(group.contains(1));
+    }
+    EXPECT_TRUE(group.contains(1));
+    {
+      auto dropped = group.next();
+      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running));
+      EXPECT_FALSE(group.spawn(1, after(1us, 20, here)));
+    }
+    const auto one = co_await group.next();
+    EXPECT_EQ(one->outcome.value(), 20);
+    const auto none = co_await group.next();
+    EXPECT_FALSE(none);
+  });
+}
+
+TEST(keyed_group, an_outcome_that_was_not_taken_comes_again_unless_its_key_was_used) {
+  atomic<int> alive{0};
+  EXPECT_TRUE(run_in_simulation(drops_completed_waits(counted(alive))));
+  EXPECT_EQ(alive.load(order::relaxed), 0);
+}
+
 task<> aborts_by_key(counted here) {
   co_await with_task_group([&](keyed_group<int, int>& group) -> task<> {
     for (int i = 0; i < 20; ++i) group.spawn(i, after(1h, i, here));

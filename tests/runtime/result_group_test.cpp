@@ -146,6 +146,28 @@ TEST(result_group, failures_that_nobody_takes_are_logged) {
   EXPECT_EQ(said.find("(seen)"), std::string::npos) << said;
 }
 
+/// A combinator may drop an operation that has completed: the outcome is for the next one.
+task<> drops_a_completed_wait(counted here) {
+  co_await with_task_group([&](result_group<int>& group) -> task<> {
+    group.spawn(after(0us, 1, here));
+    group.spawn(after(1h, 2, here));
+    co_await sleep_for(100us);
+    {
+      auto dropped = group.next();
+      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running));
+    }
+    const auto one = co_await group.next();
+    EXPECT_EQ(one.value().value(), 1);
+    group.abort_all();
+  });
+}
+
+TEST(result_group, an_outcome_that_was_handed_out_and_not_taken_comes_again) {
+  atomic<int> alive{0};
+  EXPECT_TRUE(run_in_simulation(drops_a_completed_wait(counted(alive))));
+  EXPECT_EQ(alive.load(order::relaxed), 0);
+}
+
 task<> aborts_all(counted here) {
   co_await with_task_group([&](result_group<int>& group) -> task<> {
     for (int i = 0; i < 20; ++i) group.spawn(after(i % 2 == 0 ? 0us : 1h, 1, here));
