@@ -149,7 +149,7 @@ class completions {
       taken_ = from_->list_.take();
       return true;
     }
-    std::error_code failed() const noexcept { return {}; }
+    std::error_code failed() const noexcept { return no_error; }
 
     std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept {
       prepare(to, scope);

@@ -36,10 +36,7 @@ class as_result_operation {
   }
 
   /// For forks: the inside ended with a user's exception, which `take` rethrows.
-  bool has_exception() const noexcept {
-    if constexpr (requires { inner_.has_exception(); }) return inner_.has_exception();
-    return false;
-  }
+  bool has_exception() const noexcept { return ended_with_exception(inner_); }
 
   result<value_type> take() {
     destroy_abandoned(std::exchange(abandoned_, nullptr));

@@ -12,6 +12,9 @@
 ///   result<T> take()                       the outcome; rethrows a user's exception.  After an
 ///                                          error was delivered, `take` is not called.
 ///
+/// One that may end with a user's exception also gives `bool has_exception() const`: forks ask
+/// before they take the outcome.
+///
 /// `failed` asks, after try_complete returned true, whether that outcome is an error, and which.
 #pragma once
 
@@ -34,4 +37,14 @@ concept awaitable = requires(A& a, detail::continuation to, stop_scope& scope) {
   { a.take() } -> std::same_as<result<typename A::value_type>>;
 };
 
+namespace detail {
+
+/// Whether `ended`, which has ended, did so with a user's exception.
+template <class A>
+bool ended_with_exception(const A& ended) noexcept {
+  if constexpr (requires { ended.has_exception(); }) return ended.has_exception();
+  return false;
+}
+
+}  // namespace detail
 }  // namespace magpie

@@ -25,6 +25,7 @@
 #include <magpie/runtime/awaitable.hpp>
 #include <magpie/runtime/operation.hpp>
 #include <magpie/runtime/task_group.hpp>
+#include <magpie/util/errc.hpp>
 #include <magpie/util/intrusive_list.hpp>
 #include <magpie/util/spin_lock.hpp>
 
@@ -62,7 +63,7 @@ class slot_wait : public operation, public list_node {
   using value_type = void;
 
   bool try_complete(stop_scope& scope) noexcept;
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
   result<void> take() const noexcept { return {}; }
 

@@ -49,7 +49,7 @@ class token_wait_operation : public operation {
     return (node_ == nullptr || node_->cancelled()) && !scope.stop_requested() &&
            spend_budget(this_context());
   }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
 
@@ -104,9 +104,7 @@ class until_cancelled_operation
     if (!cancelled_) return this->inner_.try_complete(scope);
     return !scope.stop_requested() && spend_budget(this_context());
   }
-  std::error_code failed() const noexcept {
-    return cancelled_ ? std::error_code{} : this->inner_.failed();
-  }
+  std::error_code failed() const noexcept { return cancelled_ ? no_error : this->inner_.failed(); }
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     if (!cancelled_) {
@@ -139,7 +137,7 @@ class until_cancelled_operation
 
   std::error_code settle(std::error_code error, bool by_token) noexcept {
     cancelled_ = by_token;
-    return by_token ? std::error_code{} : error;
+    return by_token ? no_error : error;
   }
 
   static void left_out(runnable& work) noexcept {

@@ -24,6 +24,7 @@
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <concepts>
 #include <optional>
@@ -100,7 +101,7 @@ class finally_operation {
     ended_inline_ = inner_.try_complete(scope);
     return false;
   }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;
@@ -215,7 +216,7 @@ class cleanup_operation {
   }
 
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;

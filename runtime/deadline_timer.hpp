@@ -62,14 +62,15 @@ class deadline_timer::wait_operation final : public detail::timer_wait {
  public:
   using value_type = void;
 
-  explicit wait_operation(deadline_timer& on) noexcept : timer_wait(&ran), on_(&on) {}
+  explicit wait_operation(deadline_timer& on) noexcept
+      : timer_wait(&timer_wait::ran<wait_operation>), on_(&on) {}
   wait_operation(wait_operation&&) noexcept = default;
 
   bool try_complete(stop_scope& scope) noexcept {
     return !scope.stop_requested() && on_->elapsed() &&
            detail::spend_budget(detail::this_context());
   }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept {
     prepare(to, scope);
@@ -81,24 +82,14 @@ class deadline_timer::wait_operation final : public detail::timer_wait {
         return std::noop_coroutine();
       }
     }
-    refused_ = true;  // a stopped await goes through the queue, never inline
-    detail::this_context().post_last(*this);
+    this->refuse();
     return std::noop_coroutine();
   }
 
   result<void> take() const noexcept { return {}; }
 
  private:
-  static void ran(runnable& work) noexcept {
-    auto& self = static_cast<wait_operation&>(static_cast<operation&>(work));
-    if (!self.refused_) {
-      if (!self.end()) return;
-      if (self.waits_again()) return;
-    }
-    const bool stopped = self.refused_ || self.cancelled_;
-    detail::resume(stopped ? detail::deliver_error(self.continuation(), errc::stopped)
-                           : detail::deliver(self.continuation()));
-  }
+  friend detail::timer_wait;
 
   /// Ends the wait, or goes on with it; then nothing may be touched any more.
   bool waits_again() noexcept {
@@ -114,7 +105,6 @@ class deadline_timer::wait_operation final : public detail::timer_wait {
   }
 
   deadline_timer* on_;
-  bool refused_ = false;
 };
 
 inline deadline_timer::wait_operation deadline_timer::wait() & noexcept {

@@ -154,7 +154,8 @@ class delay_queue<T>::next_operation final : public detail::timer_wait {
  public:
   using value_type = std::optional<T>;
 
-  explicit next_operation(delay_queue& of) noexcept : timer_wait(&ran), of_(&of) {}
+  explicit next_operation(delay_queue& of) noexcept
+      : timer_wait(&timer_wait::ran<next_operation>), of_(&of) {}
   next_operation(next_operation&& other) noexcept
       : timer_wait(std::move(other)), of_(other.of_), item_(std::move(other.item_)) {}
 
@@ -163,7 +164,7 @@ class delay_queue<T>::next_operation final : public detail::timer_wait {
     lock_scope guard(of_->lock_);
     return settled();
   }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept {
     prepare(to, scope);
@@ -172,24 +173,14 @@ class delay_queue<T>::next_operation final : public detail::timer_wait {
       MAGPIE_ASSERT(of_->waiter_ == nullptr);  // one task at a time
       if (waits()) return std::noop_coroutine();
     }
-    refused_ = true;  // a stopped await goes through the queue, never inline
-    detail::this_context().post_last(*this);
+    this->refuse();
     return std::noop_coroutine();
   }
 
   result<value_type> take() noexcept { return result<value_type>(std::move(item_)); }
 
  private:
-  static void ran(runnable& work) noexcept {
-    auto& self = static_cast<next_operation&>(static_cast<operation&>(work));
-    if (!self.refused_) {
-      if (!self.end()) return;
-      if (self.waits_again()) return;
-    }
-    const bool stopped = self.refused_ || self.cancelled_;
-    detail::resume(stopped ? detail::deliver_error(self.continuation(), errc::stopped)
-                           : detail::deliver(self.continuation()));
-  }
+  friend detail::timer_wait;
 
   /// Ends the wait, or goes on with it; then nothing may be touched any more.
   bool waits_again() noexcept {
@@ -218,7 +209,6 @@ class delay_queue<T>::next_operation final : public detail::timer_wait {
 
   delay_queue* of_;
   std::optional<T> item_;
-  bool refused_ = false;
 };
 
 template <class T>

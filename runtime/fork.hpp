@@ -83,8 +83,7 @@ enum class fork_order : std::uint8_t {
 template <class A>
 bool close_operation(A& a) noexcept {
   if constexpr (requires { a.destroy_frame(); }) a.destroy_frame();
-  if constexpr (requires { a.has_exception(); }) return a.has_exception();
-  return false;
+  return ended_with_exception(a);
 }
 
 /// A leaf's `try_complete` says whether it can complete at once; a task's does not.

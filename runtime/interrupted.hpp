@@ -1,8 +1,8 @@
-/// What `run_until_cancelled` and `stopped_by` share: x in a stop scope of its own, and a trigger
-/// from outside that stops the scope.
+/// What `timeout`, `run_until_cancelled` and `stopped_by` share: x in a stop scope of its own, and
+/// a trigger (a timer, a token) that stops the scope.
 ///
-/// As in timeout.hpp two parties meet at the end, x and a trigger that could not be disarmed any
-/// more because it had posted this runnable; the second to arrive goes on:
+/// Two parties meet at the end, x and a trigger that could not be disarmed any more because it had
+/// posted this runnable; the second to arrive goes on:
 ///
 ///     meeting_      x arrives                the trigger's runnable runs
 ///     none          disarmed: go on          -> trigger_ran
@@ -14,6 +14,7 @@
 /// posts nothing, and `bool disarm()`, true when the runnable will not be posted.
 #pragma once
 
+#include <magpie/runtime/awaitable.hpp>
 #include <magpie/runtime/operation.hpp>
 #include <magpie/runtime/run_gate.hpp>
 #include <magpie/runtime/stop_scope.hpp>
@@ -58,6 +59,10 @@ class interrupted : public gated_runnable {
   continuation to_;
   std::optional<stop_scope> scope_;
 
+ public:
+  /// For forks: x ended with a user's exception, which `take` rethrows.
+  bool has_exception() const noexcept { return ended_with_exception(inner_); }
+
  private:
   enum class meeting : std::uint8_t { none, x_arrived, trigger_ran };
 
@@ -66,7 +71,7 @@ class interrupted : public gated_runnable {
     self.error_ = next.error;
     self.traced_ = next.traced;
     destroy_abandoned(next.abandoned);
-    // (I1) acq_rel with (I2): the second to arrive sees what the first wrote.
+    // (T1) acq_rel with (T2): the second to arrive sees what the first wrote.
     if (!self.trigger_.disarm() &&
         self.meeting_.exchange(meeting::x_arrived, order::acq_rel) == meeting::none)
       return std::noop_coroutine();
@@ -78,7 +83,7 @@ class interrupted : public gated_runnable {
     self.fired_ = true;
     self.scope_->request_stop();
     if (self.meeting_.exchange(meeting::trigger_ran, order::acq_rel) == meeting::none)
-      return;  // (I2)
+      return;  // (T2)
     if (pass_gate(self.scope_->root(), self, &both_came)) both_came(self);
   }
 
@@ -97,10 +102,10 @@ class interrupted : public gated_runnable {
     return static_cast<Derived&>(*this).settle(error_, by_trigger);
   }
 
-  std::error_code error_;
+  std::error_code error_ = no_error;
   atomic<meeting> meeting_{meeting::none};
-  bool traced_ = false;
-  bool fired_ = false;  ///< Ordered by the meeting, or by the trigger being disarmed.
+  bool traced_ = false;  ///< The error's trace has begun.
+  bool fired_ = false;   ///< Ordered by the meeting, or by the trigger being disarmed.
 };
 
 }  // namespace magpie::detail

@@ -135,10 +135,7 @@ void worker::watch(std::uint64_t now_ns) noexcept {
 
 /// Takes one of the forks that wait at a busy worker: it may be the root of a tree.
 void worker::take_fork(worker& busy) noexcept {
-  runnable* work = steal_fork(busy);
-  if (work == nullptr) return;
-  worker_counters::add(counters_.steals);
-  post_tail(*work);
+  if (runnable* work = steal_fork(busy)) post_tail(*work);
 }
 
 bool worker::on_core() const noexcept {
@@ -167,10 +164,7 @@ bool worker::rescue(worker& stuck) noexcept {
     if (runnable* work = stuck.take_lifo()) chain.push(*work);
   }
   take_in(chain);
-  runnable* work = stuck.queue_.steal_into(queue_);
-  if (work == nullptr) work = steal_fork(stuck);
-  if (work != nullptr) {
-    worker_counters::add(counters_.steals);
+  if (runnable* work = steal_from(stuck)) {
     chain.count += 1;
     post_tail(*work);
   }

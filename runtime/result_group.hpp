@@ -26,6 +26,7 @@
 #pragma once
 
 #include <magpie/runtime/bounded_group.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <optional>
 #include <vector>
@@ -113,7 +114,7 @@ namespace detail {
 class next_base : public operation {
  public:
   bool try_complete(stop_scope& scope) noexcept;
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
 
  protected:

@@ -15,6 +15,7 @@
 #include <magpie/runtime/operation.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <concepts>
 #include <optional>
@@ -143,7 +144,7 @@ class with_stop_token_operation {
   }
 
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(continuation to, stop_scope& outer) noexcept {
     to_ = to;

@@ -152,14 +152,8 @@ class task_group {
   template <class T>
   void start(task<T>&& t, bool isolated, std::source_location where,
              const task_name* name = nullptr) noexcept {
-    using child = detail::group_child<T>;
-    void* memory = t ? frame_allocate(sizeof(child)) : nullptr;
-    if (memory == nullptr) {
-      out_of_memory();
-      return;
-    }
-    count_up();
-    auto* made = ::new (memory) child(std::move(t), *this, isolated, where);
+    auto* made = make_child<detail::group_child<T>>(std::move(t), *this, isolated, where);
+    if (made == nullptr) return;
     if (name != nullptr) made->root.set_name(*name);
     detail::post_fork(*made->root.home, *made);
   }

@@ -24,6 +24,7 @@
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/util/atomic.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <cstdint>
 #include <new>
@@ -102,7 +103,7 @@ class local_operation {
       : key_(other.key_), value_(std::move(other.value_)), inner_(std::move(other.inner_)) {}
 
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
 
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     void* const memory = frame_allocate(sizeof(local_value<T>));

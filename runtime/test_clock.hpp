@@ -21,6 +21,7 @@
 #include <magpie/runtime/clock.hpp>
 #include <magpie/runtime/operation.hpp>
 #include <magpie/runtime/sim_world.hpp>
+#include <magpie/util/errc.hpp>
 #include <magpie/util/result.hpp>
 
 #include <chrono>
@@ -40,7 +41,7 @@ class advance_operation final : public operation {
       : operation(std::move(other)), advance_(*this), by_(other.by_) {}
 
   bool try_complete(stop_scope&) const noexcept { return false; }
-  std::error_code failed() const noexcept { return {}; }
+  std::error_code failed() const noexcept { return no_error; }
   std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
   result<void> take() const noexcept { return {}; }
 

@@ -14,6 +14,7 @@ namespace magpie {
 
 class timer : public timer_node {
  public:
+  timer() noexcept = default;
   explicit timer(runnable& fired) noexcept : fires(&fired) {}
 
   /// Arms the timer in `in`, which belongs to the calling worker.
@@ -30,7 +31,7 @@ class timer : public timer_node {
     return wheel->cancel(*this);
   }
 
-  runnable* fires;
+  runnable* fires = nullptr;  ///< Set before it is armed.
   timer_wheel* wheel = nullptr;
 };
 

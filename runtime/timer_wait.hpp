@@ -19,6 +19,7 @@
 #include <magpie/runtime/operation.hpp>
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/timer.hpp>
+#include <magpie/util/errc.hpp>
 #include <magpie/util/spin_lock.hpp>
 
 #include <cstdint>
@@ -56,6 +57,23 @@ class timer_wait : public operation {
     return true;
   }
 
+  /// A stopped await goes through the queue, never inline.
+  void refuse() noexcept {
+    refused_ = true;
+    this_context().post_last(*this);
+  }
+
+  /// The run function.  `Wait::waits_again` ends the wait, or goes on with it: true, and then
+  /// nothing may be touched any more.
+  template <class Wait>
+  static void ran(runnable& work) noexcept {
+    auto& self = static_cast<Wait&>(static_cast<operation&>(work));
+    if (!self.refused_ && (!self.end() || self.waits_again())) return;
+    const bool stopped = self.refused_ || self.cancelled_;
+    resume(stopped ? deliver_error(self.continuation(), errc::stopped)
+                   : deliver(self.continuation()));
+  }
+
   bool cancelled_ = false;  ///< The wait was ended by a stop.
 
  private:
@@ -70,6 +88,7 @@ class timer_wait : public operation {
   }
 
   timer timer_;
+  bool refused_ = false;
 };
 
 }  // namespace magpie::detail

@@ -116,6 +116,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   runnable* next() noexcept;
   runnable* find_elsewhere() noexcept;
   runnable* steal() noexcept;
+  runnable* steal_from(worker& victim) noexcept;
   runnable* steal_fork(worker& victim) noexcept;
   bool stole_in_vain() noexcept;
   void execute(runnable& work) noexcept;

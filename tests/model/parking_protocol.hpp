@@ -2,8 +2,8 @@
 /// protocols and not the scaffolding.
 ///
 /// Transcriptions: `notice` mirrors worker::wake and worker::park, `lifo_slot` mirrors
-/// worker::post_local and take_lifo (worker.cpp), `meeting` mirrors timeout.hpp's arrived and
-/// timer_fired.
+/// worker::post_local and take_lifo (worker.cpp), `meeting` mirrors interrupted.hpp's arrived
+/// and fired, with a timer as the trigger.
 #pragma once
 
 #include <magpie/tests/model/model.hpp>

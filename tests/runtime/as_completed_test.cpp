@@ -158,13 +158,13 @@ task<> throwing() {
 TEST(as_completed, exceptions_of_elements_and_of_the_body) { in_many_orders(&throwing); }
 #endif
 
-task<int> counts_alive(fork_tally& counts, std::chrono::microseconds pause, int value) {
+task<int> counts_alive(tally& counts, std::chrono::microseconds pause, int value) {
   const counted here(counts.alive);
   co_await sleep_for(pause);
   co_return value;
 }
 
-task<> completing(int i, fork_tally& counts) {
+task<> completing(int i, tally& counts) {
   const counted here(counts.alive);
   std::vector<task<int>> all;
   for (int k = 0; k < i % 6; ++k)

@@ -5,7 +5,7 @@
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
-#include <magpie/tests/runtime/stop_rounds.hpp>
+#include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <string>
 #include <vector>
@@ -13,7 +13,7 @@
 namespace magpie::tests {
 namespace {
 
-struct tally {
+struct occupancy {
   atomic<int> running{0};
   atomic<int> most{0};
   atomic<int> ended{0};
@@ -22,7 +22,7 @@ struct tally {
 /// Counts how many of its kind run at once.
 class running {
  public:
-  explicit running(tally& counts) : counts_(&counts) {
+  explicit running(occupancy& counts) : counts_(&counts) {
     const int now = counts_->running.fetch_add(1, order::relaxed) + 1;
     int most = counts_->most.load(order::relaxed);
     while (most < now && !counts_->most.compare_exchange_weak(most, now, order::relaxed)) {
@@ -36,16 +36,16 @@ class running {
   }
 
  private:
-  tally* counts_;
+  occupancy* counts_;
 };
 
-task<> works(int i, tally& counts) {
+task<> works(int i, occupancy& counts) {
   const running here(counts);
   if (i % 3 == 0) co_await yield();
   if (i % 3 == 1) co_await sleep_for(std::chrono::microseconds(i % 7));
 }
 
-task<int> runs(int count, std::size_t limit, tally& counts) {
+task<int> runs(int count, std::size_t limit, occupancy& counts) {
   const int value =
       co_await with_task_group(at_most(limit), [&](bounded_group& group) -> task<int> {
         for (int i = 0; i < count; ++i) co_await group.spawn_when_free(works(i, counts));
@@ -58,7 +58,7 @@ task<int> runs(int count, std::size_t limit, tally& counts) {
 TEST(bounded_group, concurrent_runs_at_most_so_many_children) {
   MAGPIE_NEED_CELL();
   for (const std::size_t limit : {1U, 2U, 7U}) {
-    tally counts;
+    occupancy counts;
     EXPECT_EQ(run_in_cell(runs(2000, limit, counts)).value(), 3);
     EXPECT_EQ(counts.ended.load(order::relaxed), 2000);
     EXPECT_LE(counts.most.load(order::relaxed), static_cast<int>(limit));
@@ -105,14 +105,14 @@ TEST(bounded_group, who_waits_first_is_served_first) {
   EXPECT_EQ(order_of_starts, expected);
 }
 
-task<> sleeps_long(tally& counts) {
+task<> sleeps_long(occupancy& counts) {
   const running here(counts);
   co_await sleep_for(1h);
 }
 
 task<> fails() { co_await fail(some_error()); }
 
-task<> fails_while_others_wait(tally& counts) {
+task<> fails_while_others_wait(occupancy& counts) {
   const auto ended =
       co_await as_result(with_task_group(at_most(2), [&](bounded_group& group) -> task<> {
         co_await group.spawn_when_free(sleeps_long(counts));
@@ -126,12 +126,12 @@ task<> fails_while_others_wait(tally& counts) {
 TEST(bounded_group, concurrent_a_failure_stops_who_waits_for_a_slot) {
   MAGPIE_NEED_CELL();
   for (int i = 0; i < 50; ++i) {
-    tally counts;
+    occupancy counts;
     EXPECT_TRUE(run_in_cell(fails_while_others_wait(counts)));
   }
 }
 
-task<> isolated_ones(tally& counts) {
+task<> isolated_ones(occupancy& counts) {
   co_await with_task_group(at_most(2), [&](bounded_group& group) -> task<> {
     for (int i = 0; i < 100; ++i) {
       if (i % 2 == 0) {
@@ -146,11 +146,11 @@ task<> isolated_ones(tally& counts) {
 
 TEST(bounded_group, concurrent_isolated_failures_give_their_slots_back) {
   MAGPIE_NEED_CELL();
-  tally counts;
+  occupancy counts;
   EXPECT_TRUE(run_in_cell(isolated_ones(counts)));
 }
 
-task<> impatient(tally& counts) {
+task<> impatient(occupancy& counts) {
   co_await with_task_group(at_most(1), [&](bounded_group& group) -> task<> {
     auto first = sleeps_long(counts);
     EXPECT_TRUE(group.try_spawn(first));
@@ -163,7 +163,7 @@ task<> impatient(tally& counts) {
 }
 
 TEST(bounded_group, a_wait_under_a_timeout) {
-  tally counts;
+  occupancy counts;
   EXPECT_TRUE(run_in_simulation(impatient(counts)));
   EXPECT_EQ(counts.ended.load(order::relaxed), 1);  // the task of the stopped wait never began
 }
@@ -190,23 +190,23 @@ TEST(bounded_group, children_have_names) {
 
 // ---- stops --------------------------------------------------------------------------------------
 
-task<> one_more(int i, stop_tally& counts) {
+task<> one_more(int i, tally& counts) {
   const counted here(counts.alive);
   if (i % 2 == 0) co_await sleep_for(std::chrono::microseconds(i % 11));
 }
 
-task<> two_compete(bounded_group& group, int i, stop_tally& counts) {
+task<> two_compete(bounded_group& group, int i, tally& counts) {
   const counted here(counts.alive);
   for (int k = 0; k < 3; ++k) {
     auto wait = group.spawn_when_free(one_more(i + k, counts));
     const auto got =
         co_await as_result(timeout(std::chrono::microseconds(i % 13), std::move(wait)));
-    expect_that(got || got.error() == errc::deadline || got.error() == errc::stopped, counts);
+    counts.check(got || got.error() == errc::deadline || got.error() == errc::stopped);
   }
 }
 
 /// Waits are stopped by timeouts, by the group's end and from outside; then a slot must be free.
-task<> competing(int i, stop_tally& counts) {
+task<> competing(int i, tally& counts) {
   const counted here(counts.alive);
   co_await with_task_group(at_most(1), [&](bounded_group& group) -> task<> {
     co_await group.spawn_when_free(one_more(i, counts));
@@ -221,7 +221,7 @@ task<> competing(int i, stop_tally& counts) {
 
 TEST(bounded_group, concurrent_stop_torture) {
   MAGPIE_NEED_CELL();
-  expect_to_survive_stops(&competing);
+  torture(&competing, 10'000);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/runtime/timeout.hpp>
-#include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <chrono>
 #include <string>
@@ -59,59 +59,7 @@ inline void in_many_orders(task<> (*make)()) {
   for (std::uint64_t seed = 1; seed < 40; ++seed) EXPECT_TRUE(run_in_simulation(make(), seed));
 }
 
-// ---- stop torture, as in stop_torture_test.cpp ----
-
-struct fork_tally {
-  atomic<int> alive{0};
-  atomic<int> wrong{0};
-  atomic<int> stopped{0};
-  atomic<int> finished{0};
-
-  void check(bool good) noexcept {
-    if (!good) wrong.fetch_add(1, order::relaxed);
-  }
-};
-
-using fork_victim = task<> (*)(int i, fork_tally& counts);
-
-inline task<> stop_forks(fork_victim make, int first, int last, fork_tally& counts) {
-  for (int i = first; i < last; ++i) {
-    auto handle = spawn(make(i, counts));
-    if (i % 3 == 1) {
-      for (int k = 0; k < i % 7; ++k) co_await yield();
-    } else if (i % 3 == 2) {
-      co_await sleep_for(std::chrono::microseconds(i % 37));
-    }
-    handle.abort();
-    const auto ended = co_await handle.join();
-    if (ended) {
-      counts.finished.fetch_add(1, order::relaxed);
-    } else if (ended.error() == errc::aborted) {
-      counts.stopped.fetch_add(1, order::relaxed);
-    } else {
-      counts.check(false);
-    }
-  }
-}
-
-inline task<> stop_forks_of_four(fork_victim make, int rounds, fork_tally& counts) {
-  co_await with_task_group([&](task_group& group) -> task<> {
-    for (int k = 0; k < 4; ++k)
-      group.spawn(stop_forks(make, rounds / 4 * k, rounds / 4 * (k + 1), counts));
-    co_return;
-  });
-}
-
 /// Stops ten thousand forks, each at another moment.
-inline void torture_forks(fork_victim make) {
-  MAGPIE_NEED_CELL();
-  constexpr int rounds = 10'000;
-  fork_tally counts;
-  EXPECT_TRUE(run_in_cell(stop_forks_of_four(make, rounds, counts)));
-  EXPECT_EQ(counts.alive.load(order::relaxed), 0);
-  EXPECT_EQ(counts.wrong.load(order::relaxed), 0);
-  EXPECT_EQ(counts.finished.load(order::relaxed) + counts.stopped.load(order::relaxed), rounds);
-  EXPECT_GT(counts.stopped.load(order::relaxed), 0);
-}
+inline void torture_forks(victim make) { torture(make, 10'000); }
 
 }  // namespace magpie::tests

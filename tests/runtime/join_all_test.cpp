@@ -182,13 +182,13 @@ task<> throwing() {
 TEST(join_all, rethrows_an_exception) { in_many_orders(&throwing); }
 #endif
 
-task<int> counts_alive(fork_tally& counts, std::chrono::microseconds pause, int value) {
+task<int> counts_alive(tally& counts, std::chrono::microseconds pause, int value) {
   const counted here(counts.alive);
   co_await sleep_for(pause);
   co_return value;
 }
 
-task<> joining_all(int i, fork_tally& counts) {
+task<> joining_all(int i, tally& counts) {
   const counted here(counts.alive);
   std::vector<task<int>> all;
   for (int k = 0; k < i % 6; ++k)
@@ -197,7 +197,7 @@ task<> joining_all(int i, fork_tally& counts) {
   counts.check(values.size() == static_cast<std::size_t>(i % 6));
 }
 
-task<> collecting_all(int i, fork_tally& counts) {
+task<> collecting_all(int i, tally& counts) {
   const counted here(counts.alive);
   std::vector<task<int>> all;
   for (int k = 0; k < i % 6; ++k)

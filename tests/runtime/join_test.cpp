@@ -170,13 +170,13 @@ TEST(join, the_trace_leads_to_its_error) {
 
 // ---- torture ----
 
-task<int> counts_alive(fork_tally& counts, std::chrono::microseconds pause, int value) {
+task<int> counts_alive(tally& counts, std::chrono::microseconds pause, int value) {
   const counted here(counts.alive);
   co_await sleep_for(pause);
   co_return value;
 }
 
-task<> joining(int i, fork_tally& counts) {
+task<> joining(int i, tally& counts) {
   const counted here(counts.alive);
   turnstile stile;
   auto grouping = [&]() -> task<> {

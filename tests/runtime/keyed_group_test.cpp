@@ -4,7 +4,7 @@
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
-#include <magpie/tests/runtime/stop_rounds.hpp>
+#include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <map>
 #include <string>
@@ -153,7 +153,7 @@ task<> meddles(keyed_group<int, int>& group, int i, int rounds, counted here) {
   }
 }
 
-task<> contended(int i, stop_tally& counts) {
+task<> contended(int i, tally& counts) {
   const counted here(counts.alive);
   co_await with_task_group([&](keyed_group<int, int>& group) -> task<> {
     co_await with_task_group([&](task_group& meddlers) -> task<> {
@@ -161,8 +161,7 @@ task<> contended(int i, stop_tally& counts) {
       meddlers.spawn(meddles(group, i + 1, i % 19, here));
       const auto early =
           co_await as_result(timeout(std::chrono::microseconds(i % 5), group.next()));
-      expect_that(early || early.error() == errc::deadline || early.error() == errc::stopped,
-                  counts);
+      counts.check(early || early.error() == errc::deadline || early.error() == errc::stopped);
     });
     if (i % 7 == 0) group.abort_all();
     int seen[5] = {};
@@ -170,15 +169,15 @@ task<> contended(int i, stop_tally& counts) {
       const auto one = co_await group.next();
       if (!one) break;
       const auto key = static_cast<std::size_t>(one->key);
-      expect_that(++seen[key] == 1, counts);  // one child for each key
-      expect_that(one->outcome ? *one->outcome == one->key : true, counts);
+      counts.check(++seen[key] == 1);  // one child for each key
+      counts.check(one->outcome ? *one->outcome == one->key : true);
     }
   });
 }
 
 TEST(keyed_group, concurrent_stop_torture) {
   MAGPIE_NEED_CELL();
-  expect_to_survive_stops(&contended);
+  torture(&contended, 10'000);
 }
 
 }  // namespace

@@ -109,20 +109,20 @@ task<> throwing() {
 TEST(race, an_exception_wins) { in_many_orders(&throwing); }
 #endif
 
-task<int> counts_alive(fork_tally& counts, std::chrono::microseconds pause, int value) {
+task<int> counts_alive(tally& counts, std::chrono::microseconds pause, int value) {
   const counted here(counts.alive);
   co_await sleep_for(pause);
   co_return value;
 }
 
-task<> racing(int i, fork_tally& counts) {
+task<> racing(int i, tally& counts) {
   const counted here(counts.alive);
   const int value = co_await race(counts_alive(counts, std::chrono::microseconds(i % 19), i),
                                   counts_alive(counts, std::chrono::microseconds(i % 17), i));
   counts.check(value == i);
 }
 
-task<> trying_any(int i, fork_tally& counts) {
+task<> trying_any(int i, tally& counts) {
   const counted here(counts.alive);
   std::vector<task<int>> all;
   for (int k = 0; k < 1 + i % 5; ++k)

@@ -4,7 +4,7 @@
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
-#include <magpie/tests/runtime/stop_rounds.hpp>
+#include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <memory>
 #include <string>
@@ -314,7 +314,7 @@ TEST(result_group, concurrent_exceptions_are_rethrown_by_next) {
 // ---- stops --------------------------------------------------------------------------------------
 
 /// Waits are given up by timeouts; every outcome arrives all the same, once.
-task<> impatient(int i, stop_tally& counts) {
+task<> impatient(int i, tally& counts) {
   const counted here(counts.alive);
   co_await with_task_group([&](result_group<int>& group) -> task<> {
     const int count = i % 5 + 1;
@@ -333,13 +333,13 @@ task<> impatient(int i, stop_tally& counts) {
       ++taken;
       if ((i + taken) % 4 == 0) group.abort_all();
     }
-    expect_that(taken == count, counts);
+    counts.check(taken == count);
   });
 }
 
 TEST(result_group, concurrent_stop_torture) {
   MAGPIE_NEED_CELL();
-  expect_to_survive_stops(&impatient);
+  torture(&impatient, 10'000);
 }
 
 }  // namespace

@@ -332,13 +332,13 @@ TEST(select, takes_sixteen_branches_of_every_kind) { in_many_orders(&sixteen); }
 
 // ---- torture ----
 
-task<int> counts_alive(fork_tally& counts, std::chrono::microseconds pause, int value) {
+task<int> counts_alive(tally& counts, std::chrono::microseconds pause, int value) {
   const counted here(counts.alive);
   co_await sleep_for(pause);
   co_return value;
 }
 
-task<> selecting(int i, fork_tally& counts) {
+task<> selecting(int i, tally& counts) {
   const counted here(counts.alive);
   turnstile stile;
   auto spinning = [&]() -> task<> {
@@ -366,7 +366,7 @@ task<> selecting(int i, fork_tally& counts) {
 TEST(select, stop_torture_concurrent) { torture_forks(&selecting); }
 
 /// Two selects stop each other's sides: RELIABILITY 39.
-task<> cross_stopping(int i, fork_tally& counts) {
+task<> cross_stopping(int i, tally& counts) {
   const counted here(counts.alive);
   auto left = select(sleep_for(std::chrono::microseconds(i % 7)), sleep_for(1h));
   auto right = select(sleep_for(1h), sleep_for(std::chrono::microseconds(i % 5)));

@@ -19,6 +19,10 @@ struct tally {
   atomic<int> finished{0};
   atomic<int> stopped{0};
   atomic<int> wrong{0};
+
+  void check(bool right) noexcept {
+    if (!right) wrong.fetch_add(1, order::relaxed);
+  }
 };
 
 using victim = task<> (*)(int i, tally& counts);
@@ -93,9 +97,9 @@ inline task<> torture_all(victim make, int rounds, tally& counts, foreign_stoppe
   });
 }
 
-inline void torture(victim make) {
+/// `make(i, counts)` gives a task that holds a `counted`.
+inline void torture(victim make, int rounds = in_simulation() ? 10000 : 2000) {
   MAGPIE_NEED_CELL();
-  const int rounds = in_simulation() ? 10000 : 2000;
   tally counts;
   if (in_simulation()) {
     EXPECT_TRUE(run_in_cell(torture_all(make, rounds, counts, nullptr)));

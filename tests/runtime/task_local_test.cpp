@@ -8,7 +8,7 @@
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
-#include <magpie/tests/runtime/stop_rounds.hpp>
+#include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <string>
 #include <vector>
@@ -239,27 +239,27 @@ TEST(task_local, running_out_of_memory_is_an_error_of_the_scope) {
 
 // ---- stops --------------------------------------------------------------------------------------
 
-task<> looks_around(int i, stop_tally& counts) {
+task<> looks_around(int i, tally& counts) {
   const counted here(counts.alive);
-  expect_that(seen_id() == i, counts);
+  counts.check(seen_id() == i);
   auto pause = ends_after(std::chrono::microseconds(i % 9));
   const auto late = co_await as_result(timeout(std::chrono::microseconds(i % 7), std::move(pause)));
-  expect_that(seen_id() == i, counts);
+  counts.check(seen_id() == i);
   if (!late && late.error() == errc::stopped) co_await fail(errc::stopped);
   auto child = spawn(sees_later());
   const auto seen = co_await child.join();
-  expect_that(seen && *seen == i, counts);
+  counts.check(seen && *seen == i);
 }
 
-task<> scoped(int i, stop_tally& counts) {
+task<> scoped(int i, tally& counts) {
   const counted here(counts.alive);
   co_await lives.scope(here, request_id.scope(i, looks_around(i, counts)));
-  expect_that(seen_id() == 0, counts);
+  counts.check(seen_id() == 0);
 }
 
 TEST(task_local, concurrent_stop_torture) {
   MAGPIE_NEED_CELL();
-  expect_to_survive_stops(&scoped);
+  torture(&scoped, 10'000);
 }
 
 }  // namespace
