@@ -63,8 +63,6 @@ void socket::close() noexcept {
   MAGPIE_ASSERT(read_.idle() && write_.idle() &&
                 "a socket was closed while an operation is pending on it");
   magpie::detail::forget_descriptor(io_);
-  // A stopped wait may hold the file open for a while: the peer must not wait for that.
-  if (io_.detached) static_cast<void>(sys::shutdown(io_.fd, SHUT_RDWR));
   // The number is free whatever close reports, and a second close could hit somebody else's.
   static_cast<void>(sys::close(io_.fd));
   io_ = descriptor();

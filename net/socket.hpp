@@ -58,7 +58,8 @@ class socket {
   result<int> receive_buffer_size() const noexcept;
 
   /// Closes the descriptor; nothing when it is closed.  No operation may be pending.
-  /// Threads: alone.  Cost: one system call, two when a stopped wait may still hold the file.
+  /// The connection or listener itself ends when nobody else has it: a duplicate, a child process.
+  /// Threads: alone.  Cost: one system call, up to three right after a stopped wait.
   void close() noexcept;
 
  protected:

@@ -111,7 +111,7 @@ class completion_list {
   }
 
   void wait(next_completed_base& op) noexcept {
-    MAGPIE_ASSERT(waiting_ == nullptr);  // one `next` at a time
+    MAGPIE_ASSERT(waiting_ == nullptr && "two tasks await `next` of one as_completed");
     waiting_ = &op;
   }
   void forget(next_completed_base& op) noexcept {

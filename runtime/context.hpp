@@ -85,7 +85,8 @@ MAGPIE_TLS extern constinit thread_local context* current_context;
 
 /// The worker that the calling code runs on; asserts that there is one.
 inline context& this_context() noexcept {
-  MAGPIE_ASSERT(current_context != nullptr);  // only code on a worker may await
+  MAGPIE_ASSERT(current_context != nullptr &&
+                "outside of a runtime: only tasks may await and spawn (runtime::block_on, run)");
   return *current_context;
 }
 

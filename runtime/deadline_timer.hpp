@@ -76,7 +76,7 @@ class deadline_timer::wait_operation final : public detail::timer_wait {
     prepare(to, scope);
     {
       lock_scope guard(on_->lock_);
-      MAGPIE_ASSERT(on_->waiter_ == nullptr);  // one waiter at a time
+      MAGPIE_ASSERT(on_->waiter_ == nullptr && "two tasks wait for one deadline_timer");
       if (arm(detail::to_wheel_ns(on_->at_))) {
         on_->waiter_ = this;
         return std::noop_coroutine();

@@ -64,7 +64,7 @@ class delay_queue {
   /// Takes an item out that is known to be there (asserted).
   T remove(const delay_key& key) noexcept {
     std::optional<T> item = try_remove(key);
-    MAGPIE_ASSERT(item.has_value());  // the item has come out already
+    MAGPIE_ASSERT(item.has_value() && "the item has come out already");
     return *std::move(item);
   }
 
@@ -170,7 +170,7 @@ class delay_queue<T>::next_operation final : public detail::timer_wait {
     prepare(to, scope);
     {
       lock_scope guard(of_->lock_);
-      MAGPIE_ASSERT(of_->waiter_ == nullptr);  // one task at a time
+      MAGPIE_ASSERT(of_->waiter_ == nullptr && "two tasks wait for one delay queue");
       if (waits()) return std::noop_coroutine();
     }
     this->refuse();

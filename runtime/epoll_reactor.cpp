@@ -25,7 +25,7 @@ constexpr std::uint64_t wake_tag = ~std::uint64_t{0};
 /// The slot of an operation that no registration holds.
 constexpr std::uint32_t no_slot = ~std::uint32_t{0};
 
-constexpr std::uint32_t descriptor_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+constexpr std::uint32_t descriptor_events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 std::uint64_t tag_of(const record& which) noexcept {
   return (std::uint64_t{which.generation()} << 32) | which.index;
@@ -39,15 +39,17 @@ constexpr unsigned way_of(direction way) noexcept {
 /// may be the one that takes it.
 constexpr unsigned ready_ways(std::uint32_t events) noexcept {
   unsigned ways = 0;
-  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) ways |= record::read_bit;
+  if ((events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+    ways |= record::read_bit;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) ways |= record::write_bit;
   return ways;
 }
 
-/// The directions that will stay ready.
+/// The directions of which an edge no longer tells all: they will stay ready, or, after urgent
+/// data, a read stops at the mark although more is there.
 constexpr unsigned hung_up_ways(std::uint32_t events) noexcept {
   unsigned ways = 0;
-  if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) ways |= record::read_bit;
+  if ((events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP)) != 0) ways |= record::read_bit;
   if ((events & EPOLLHUP) != 0) ways |= record::write_bit;
   return ways;
 }

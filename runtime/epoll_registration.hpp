@@ -24,7 +24,8 @@
 /// One thing outlasts its edge: the end of a stream.  A peer's last bytes and its FIN may come as
 /// one edge, spent on the read that takes the bytes; no second one will announce the end.  So a
 /// hang-up is remembered for good, and a wait on such a direction answers `ask`: the caller polls
-/// the descriptor, once, and comes back with what it `knows`.
+/// the descriptor, once, and comes back with what it `knows`.  Urgent data is treated alike: a read
+/// stops short at its mark, and so says nothing of what lies behind.
 ///
 /// A registration is never unmapped and is used again for other descriptors.  Its generation moves
 /// on at each close; an event carries the generation that it was registered with, and one that was

@@ -19,7 +19,7 @@ class fail_operation {
  public:
   using value_type = never;
   explicit fail_operation(std::error_code error) noexcept : error_(error) {
-    MAGPIE_ASSERT(error);  // an error of value zero is no error
+    MAGPIE_ASSERT(error && "fail with an error of value zero, which is no error");
   }
   bool try_complete(stop_scope&) const noexcept { return true; }
   std::error_code failed() const noexcept { return error_; }

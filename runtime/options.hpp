@@ -47,7 +47,7 @@ struct options {
   std::chrono::nanoseconds watch_interval = std::chrono::microseconds(100);
 
   /// Threads that run blocking calls, and how many calls may wait for one.
-  std::size_t blocking_threads_max = 64;
+  std::size_t blocking_threads_max = 64;  ///< At least one.
   std::size_t blocking_queue_max = 4096;
   std::chrono::nanoseconds blocking_keep_alive = std::chrono::seconds(10);
 

@@ -103,6 +103,10 @@ class reactor {
   /// The descriptor is about to be closed; no wait is pending on it.  Any thread.
   virtual void forget(descriptor& io) noexcept = 0;
 
+  /// The descriptor `fd` is about to be closed: no poll that was given up may keep its file open.
+  /// Any worker of the same runtime.
+  virtual void let_go(int /*fd*/) noexcept {}
+
   /// Enters what was published into the kernel and collects at most `limit` completions into
   /// `out`; what is beyond stays for the next turn.  Blocks until `deadline_ns` (CLOCK_MONOTONIC),
   /// a completion or a wake when nothing was collected and the deadline is in the future; `no_wait`

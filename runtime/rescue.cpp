@@ -41,9 +41,9 @@ constexpr std::uint64_t last_resort_ns = 5'000'000;  // behind the kernel's tick
 /// Makes a role this worker's own if it is free.
 bool worker::hold(atomic<int>& role) noexcept {
   const int self = static_cast<int>(index);
-  int nobody = -1;
-  return role.load(order::relaxed) == self ||
-         role.compare_exchange_strong(nobody, self, order::relaxed);
+  int holder = role.load(order::relaxed);
+  return holder == self ||
+         (holder == -1 && role.compare_exchange_strong(holder, self, order::relaxed));
 }
 
 /// Lays a role down, if it is this worker's.
@@ -66,7 +66,7 @@ std::uint64_t worker::watch_deadline(std::uint64_t now_ns) noexcept {
   }
   const std::uint64_t still = now_ns - last_moved_ns_;
   if (still >= deep_idle_after_ns && home->sleepers().parked() + 1 >= home->size()) {
-    release(home->watcher);
+    release(home->watcher);  // (R) of watch_again
     release(home->deputy);
     watching_ = false;
     return reactor::forever;
@@ -80,6 +80,19 @@ std::uint64_t worker::watch_deadline(std::uint64_t now_ns) noexcept {
   return now_ns + (watcher ? watch_every_ns_ : 2 * watch_every_ns_);
 }
 
+/// The same for a worker that has entered the list of sleepers, and is nobody's watcher: the
+/// watcher may have laid its role down because all slept, while one was waking up.
+///
+/// Why nobody is left unwatched.  Watcher: (R) lays the role down, then (P) enters the list.
+/// Waker: (U) leaves the list, or is picked from it, then (L) looks at the role and, if it is free,
+/// wakes a sleeper.  (P) and (U) hold the list's lock.  If (U) comes first, (P) is followed by a
+/// count of sleepers that shows somebody awake, and the watcher takes the role back.  If (P) comes
+/// first, (R) is visible to (L), and the waker finds the watcher in the list.
+std::uint64_t worker::watch_again(std::uint64_t now_ns) noexcept {
+  if (watching_ || home->sleepers().parked() >= home->size()) return reactor::forever;
+  return watch_deadline(now_ns);
+}
+
 /// This worker has found work and may get stuck in it: it watches no more.  Its deputy sees that in
 /// time; if there is neither, a sleeper is woken to take over.
 void worker::stop_watching() noexcept {
@@ -90,6 +103,7 @@ void worker::stop_watching() noexcept {
 }
 
 void worker::wake_a_watcher() noexcept {
+  // (L) of watch_again.
   if (home->watcher.load(order::relaxed) != -1 || home->deputy.load(order::relaxed) != -1) return;
   if (const int peer = home->sleepers().pick_any(); peer >= 0)
     home->at(static_cast<std::size_t>(peer)).wake();

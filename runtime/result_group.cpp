@@ -123,7 +123,7 @@ std::coroutine_handle<> next_base::start(detail::continuation to, stop_scope& sc
     lock_scope guard(group_->results_lock_);
     if (begin()) {
       if (!look()) {
-        MAGPIE_ASSERT(group_->consumer_ == nullptr);  // one consumer at a time
+        MAGPIE_ASSERT(group_->consumer_ == nullptr && "two tasks consume one group's results");
         group_->consumer_ = this;
         return std::noop_coroutine();
       }

@@ -55,15 +55,15 @@ class signal_handlers {
     if (!wanted) return;
     events_.fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     int nobody = -1;
+    if (events_.fd < 0)
+      std::fprintf(stderr, "magpie: cannot handle SIGINT and SIGTERM: %s\n",
+                   errno_code(errno).message().c_str());
     if (events_.fd < 0 || !signal_fd.compare_exchange_strong(nobody, events_.fd, order::relaxed))
       return;
     installed_ = true;
     signals_seen.store(0, order::relaxed);
-    struct sigaction action = {};
-    action.sa_handler = &on_signal;
-    action.sa_flags = SA_RESTART;
-    ::sigaction(SIGINT, &action, &before_int_);
-    ::sigaction(SIGTERM, &action, &before_term_);
+    take(SIGINT, before_int_);
+    take(SIGTERM, before_term_);
   }
   signal_handlers(const signal_handlers&) = delete;
   signal_handlers& operator=(const signal_handlers&) = delete;
@@ -83,6 +83,16 @@ class signal_handlers {
   descriptor& events() noexcept { return events_; }
 
  private:
+  /// One that is ignored stays so: a shell starts a script's background commands like that.
+  static void take(int number, struct sigaction& before) noexcept {
+    ::sigaction(number, nullptr, &before);
+    if (before.sa_handler == SIG_IGN) return;
+    struct sigaction action = {};
+    action.sa_handler = &on_signal;
+    action.sa_flags = SA_RESTART;
+    ::sigaction(number, &action, nullptr);
+  }
+
   descriptor events_;
   bool installed_ = false;
   struct sigaction before_int_ = {};

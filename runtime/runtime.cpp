@@ -51,7 +51,7 @@ void detail::blocked_base::finished(std::error_code with) noexcept {
 }
 
 void runtime::wait_for(detail::blocked_base& root) noexcept {
-  MAGPIE_ASSERT(!on_worker());  // block_on inside a worker would wait for itself
+  MAGPIE_ASSERT(!on_worker() && "block_on inside of a task would wait for itself: use co_await");
   scheduler& home = *core_->home;
   home.roots->count_spawn();
   home.post(root);
@@ -127,7 +127,7 @@ reactor_kind runtime::reactor() const noexcept { return core_->home->reactor(); 
 
 bool runtime::shutdown(std::chrono::nanoseconds deadline) noexcept {
   if (core_ == nullptr) return true;
-  MAGPIE_ASSERT(!on_worker());  // a runtime is not dropped inside one of its own tasks
+  MAGPIE_ASSERT(!on_worker() && "a runtime is dropped, or shut down, inside of a task");
   core* const ending = std::exchange(core_, nullptr);
   const bool clean = ending->drain(deadline);
   return ending->end(clean);

@@ -79,7 +79,8 @@ bool apply_environment(options& chosen) noexcept {
 
 scheduler* scheduler::make(const options& wanted, std::error_code& error) noexcept {
   options chosen = wanted;
-  if (!apply_environment(chosen) || chosen.workers > options::workers_max) {
+  if (!apply_environment(chosen) || chosen.workers > options::workers_max ||
+      chosen.blocking_threads_max == 0) {
     error = std::make_error_code(std::errc::invalid_argument);
     return nullptr;
   }
@@ -101,6 +102,7 @@ std::error_code scheduler::set_up() noexcept {
   const std::size_t count = settings_.workers;
   const bool simulated = settings_.reactor == reactor_kind::sim;
   on_caller_ = simulated || settings_.flavour == flavour::current_thread;
+  maker_ = ::pthread_self();
   if (simulated) {
     world_ = new (std::nothrow) sim_world(settings_.seed);
     if (world_ == nullptr) return no_memory;
@@ -228,10 +230,17 @@ bool scheduler::stop_workers(std::uint64_t deadline_ns) noexcept {
   return true;
 }
 
+/// The kernel lets no other thread into a ring that was made for one.
+void scheduler::check_maker() const noexcept {
+  MAGPIE_ASSERT(::pthread_equal(maker_, ::pthread_self()) != 0 &&
+                "a current-thread runtime is used by another thread than the one that made it");
+}
+
 void scheduler::run_here(const atomic<bool>& done) noexcept {
   if (world_ != nullptr) {
     run_simulation(done, reactor::forever);
   } else {
+    check_maker();
     workers_[0]->run(&done);
   }
 }
@@ -267,6 +276,7 @@ void scheduler::run_until(const atomic<bool>& done, std::uint64_t deadline_ns) n
       ::nanosleep(&pause, nullptr);
     return;
   }
+  check_maker();
   worker& first = *workers_[0];
   atomic<bool> late{false};
   alarm at_deadline(*this, late);

@@ -13,6 +13,8 @@
 #include <magpie/runtime/runnable.hpp>
 #include <magpie/util/atomic.hpp>
 
+#include <pthread.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <system_error>
@@ -89,6 +91,7 @@ class scheduler {
   std::error_code set_up_reactors() noexcept;
   bool try_reactors(reactor_kind kind, std::error_code& error) noexcept;
   void run_simulation(const atomic<bool>& done, std::uint64_t until_ns) noexcept;
+  void check_maker() const noexcept;
   static void* thread_main(void* raw) noexcept;
 
   struct thread_state;
@@ -107,6 +110,7 @@ class scheduler {
   atomic<std::size_t> posting_{0};          ///< Foreign threads inside `post`.
   blocking_pool* blocking_ = nullptr;
   sim_world* world_ = nullptr;
+  pthread_t maker_;  ///< The thread that runs worker 0 where that has no thread of its own.
 };
 
 }  // namespace magpie

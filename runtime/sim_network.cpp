@@ -310,7 +310,7 @@ bool sim_network::watch(readiness_operation& op, sim_watcher& by) noexcept {
   sim_socket* socket = open_socket(op.io->fd);
   if (socket == nullptr || socket->ready(op.dir)) return false;
   sim_socket::held_wait& held = socket->waits[static_cast<std::size_t>(op.dir)];
-  MAGPIE_ASSERT(held.op == nullptr);  // one wait per descriptor and direction
+  MAGPIE_ASSERT(held.op == nullptr && "two tasks use one direction of a socket at the same time");
   held = {&op, &by};
   return true;
 }

@@ -92,7 +92,7 @@ void join_base::enlist() noexcept {
     state_->word.compare_exchange_strong(now, spawned_base::running, order::acq_rel,
                                          order::acquire);
   } else {
-    MAGPIE_ASSERT(now == spawned_base::done);  // one joiner at a time
+    MAGPIE_ASSERT(now == spawned_base::done && "two tasks join one handle");
   }
   scope().root().post(*this);
 }

@@ -12,7 +12,8 @@ bool stop_scope::enter(operation& op) noexcept {
   const auto entered = reinterpret_cast<std::uintptr_t>(&op);
   // (A) pairs with (B) in mark(): the canceller sees every field that was written before.
   if (word_.compare_exchange_strong(idle, entered, order::acq_rel, order::acquire)) return true;
-  MAGPIE_ASSERT(idle == stopped_bit);  // one operation at a time
+  MAGPIE_ASSERT(idle == stopped_bit &&
+                "two operations are pending in one task: share it out among tasks");
   return false;
 }
 

@@ -58,7 +58,8 @@ class stop_scope {
   /// Takes the scope out of the tree: what ran in it has ended.  It may still be marked by a late
   /// request_stop (an abort through a handle), which then finds nothing.  The scope's own task.
   void close() noexcept {
-    MAGPIE_ASSERT((word_.load(order::relaxed) & ~stopped_bit) == 0);  // no operation pending
+    MAGPIE_ASSERT((word_.load(order::relaxed) & ~stopped_bit) == 0 &&
+                  "a frame was destroyed while an operation is pending in it");
     if (linked_) unlink();
     linked_ = false;
     parent_ = nullptr;

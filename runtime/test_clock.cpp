@@ -11,7 +11,7 @@ namespace {
 
 sim_world& current_world() noexcept {
   sim_world* const world = detail::this_context().home->world();
-  MAGPIE_ASSERT(world != nullptr);  // only a simulated runtime's clock can be moved by hand
+  MAGPIE_ASSERT(world != nullptr && "only a simulated runtime's clock can be moved by hand");
   return *world;
 }
 

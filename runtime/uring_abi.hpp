@@ -1,4 +1,5 @@
-/// Constants of io_uring and membarrier that are newer than Debian 12's headers, and the kick.
+/// Constants of io_uring and membarrier that are newer than Debian 12's headers, the kick,
+/// and what TSan cannot see.
 ///
 /// Private header.  Features are detected by the ring's feature bits and by trying, never by the
 /// kernel's version.
@@ -7,6 +8,23 @@
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define MAGPIE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MAGPIE_TSAN 1
+#endif
+#endif
+
+#if defined(MAGPIE_TSAN)
+extern "C" void __tsan_acquire(void*);
+extern "C" void __tsan_release(void*);
+#else
+// The kernel carries what was published to the reaper; TSan cannot see that edge.
+inline void __tsan_acquire(void*) {}
+inline void __tsan_release(void*) {}
+#endif
 
 namespace magpie::uring_abi {
 

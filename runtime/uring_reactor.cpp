@@ -11,25 +11,10 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <new>
-
-#if defined(__SANITIZE_THREAD__)
-#define MAGPIE_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MAGPIE_TSAN 1
-#endif
-#endif
-
-#if defined(MAGPIE_TSAN)
-extern "C" void __tsan_acquire(void*);
-extern "C" void __tsan_release(void*);
-#else
-// The kernel carries what was published to the reaper; TSan cannot see that edge.
-static void __tsan_acquire(void*) {}
-static void __tsan_release(void*) {}
-#endif
 
 namespace magpie {
 
@@ -55,7 +40,7 @@ bool uring_reactor::grow_slots() noexcept {
   if (made == nullptr) return false;
   chunks_[chunk] = made;
   for (std::size_t i = chunk_slots; i-- > 0;) {
-    made[i] = {nullptr, 0, free_, false, false};
+    made[i] = {nullptr, 0, free_, false, false, -1};
     free_ = slots_made_ + static_cast<std::uint32_t>(i);
   }
   slots_made_ += chunk_slots;
@@ -159,15 +144,53 @@ void uring_reactor::cancel(readiness_operation& op) noexcept {
   }
   held.op = nullptr;
   held.cancel_wanted = true;
+  held.fd = op.io->fd;
   held.next = cancels_;
   cancels_ = op.slot;
   has_cancels_.store(true, order::relaxed);
   op.cancelled = true;
-  op.io->detached = true;
+  // Relaxed: read when the descriptor is closed, after all of its operations.  Two cancellers, of
+  // its two directions, may be here at once.
+  std::atomic_ref<bool>(op.io->detached).store(true, order::relaxed);
   const bool asleep = parked_;
   lock_.unlock();
   if (asleep) wake();          // the poll pins its file until the owner has cancelled it
   op.scope().root().post(op);  // the last thing: the runtime may end with it
+}
+
+/// A poll that was detached and that the owner has not cancelled yet keeps the file open after its
+/// descriptor is closed: the peer would see no end before the owner's next turn, which may be far
+/// away if the owner is stuck.  So the closing worker cancels such polls itself.
+void uring_reactor::let_go(int fd) noexcept {
+  if (!has_cancels_.load(order::relaxed)) return;
+  if (!shared_) {
+    submit_cancels();  // nobody but the owner closes anything here
+    enter(static_cast<unsigned>(unflushed()), 0, IORING_ENTER_GETEVENTS, no_wait);
+    return;
+  }
+  std::uint64_t found[2];  // one wait per direction
+  std::size_t count = 0;
+  {
+    lock_scope guard(lock_);
+    for (std::uint32_t i = cancels_; i != no_slot && count != 2; i = slot_at(i).next) {
+      const slot& each = slot_at(i);
+      if (each.fd == fd && !each.finished)
+        found[count++] = tag(i, each.generation, entry_kind::wait);
+    }
+  }
+  if (count == 0) return;
+  if (const auto pending = static_cast<unsigned>(unflushed()); pending != 0) {
+    ::io_uring_enter2(static_cast<unsigned>(ring_->ring_fd), pending, 0, 0, nullptr, 0);
+    rescue_enters_.fetch_add(1, order::relaxed);
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    io_uring_sync_cancel_reg poll = {};  // its timeout of zero: never waits
+    poll.addr = found[i];
+    poll.fd = -1;
+    // Not known before Linux 6.0; not found when it ended meanwhile.  The owner's cancel follows.
+    static_cast<void>(::io_uring_register_sync_cancel(ring_, &poll));
+    rescue_enters_.fetch_add(1, order::relaxed);
+  }
 }
 
 /// Enters a cancel for every detached wait; the owner, once a turn.
@@ -255,8 +278,9 @@ void uring_reactor::reap(std::size_t limit, runnable_chain& out) noexcept {
   __atomic_store_n(ring_->cq.khead, head, __ATOMIC_RELEASE);  // the kernel may reuse the entries
 }
 
-/// One entry into the kernel.  False: it timed out or was interrupted, which is no failure.
-bool uring_reactor::enter(unsigned submit, unsigned wait_for, unsigned flags,
+/// One entry into the kernel.  It may time out, be interrupted, or lack memory for now; what will
+/// never pass ends the program, which would spin for ever.
+void uring_reactor::enter(unsigned submit, unsigned wait_for, unsigned flags,
                           std::uint64_t deadline_ns) noexcept {
   enters_.store(enters_.load(order::relaxed) + 1, order::relaxed);
   io_uring_getevents_arg argument;
@@ -273,7 +297,9 @@ bool uring_reactor::enter(unsigned submit, unsigned wait_for, unsigned flags,
   flags |= IORING_ENTER_EXT_ARG;
   const int code = ::io_uring_enter2(static_cast<unsigned>(ring_->ring_fd), submit, wait_for, flags,
                                      reinterpret_cast<sigset_t*>(&argument), sizeof argument);
-  return code >= 0;
+  const bool passes = code >= 0 || code == -ETIME || code == -EINTR || code == -EAGAIN ||
+                      code == -EBUSY || code == -ENOMEM || code == -EBADR;
+  MAGPIE_ASSERT(passes && "io_uring_enter is refused for good: closed, forbidden, or other thread");
 }
 
 void uring_reactor::arm_wake() noexcept {

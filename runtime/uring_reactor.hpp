@@ -54,6 +54,7 @@ class uring_reactor final : public reactor {
   bool wait(readiness_operation& op) noexcept override;
   void cancel(readiness_operation& op) noexcept override;
   void forget(descriptor&) noexcept override {}
+  void let_go(int fd) noexcept override;
   void turn(std::uint64_t deadline_ns, std::size_t limit, runnable_chain& out) noexcept override;
   bool ready() const noexcept override;
   std::size_t unflushed() const noexcept override;
@@ -82,6 +83,7 @@ class uring_reactor final : public reactor {
     std::uint32_t next;  ///< In the free, freed or cancel list.
     bool cancel_wanted;  ///< In the cancel list; the slot is not freed before it leaves it.
     bool finished;       ///< Its terminal completion came while it was in the cancel list.
+    int fd;              ///< Whose poll it is, for `let_go`; set by the canceller.
   };
 
   uring_reactor() noexcept;
@@ -97,7 +99,7 @@ class uring_reactor final : public reactor {
   void publish() noexcept;
   void arm_wake() noexcept;
   void submit_cancels() noexcept;
-  bool enter(unsigned submit, unsigned wait_for, unsigned flags,
+  void enter(unsigned submit, unsigned wait_for, unsigned flags,
              std::uint64_t deadline_ns) noexcept;
   void hand_out(std::size_t limit, runnable_chain& out) noexcept;
   void reap(std::size_t limit, runnable_chain& out) noexcept;         // under lock_

@@ -313,6 +313,7 @@ void worker::park() noexcept {
   io->set_parked(true);
   parked_.store(true, order::relaxed);
   const bool look_again = sleepers.park(self, std::exchange(searching_, false));
+  deadline = std::min(deadline, watch_again(now));
   // A rescuer may have reaped the wake-up of a notice that came before `set_parked`: then (N1) is
   // visible here, by the reactor's lock, and nothing else would end the parking.
   const bool notified = notified_.load(order::acquire);

@@ -134,6 +134,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   // rescue.cpp
   void watch(std::uint64_t now_ns) noexcept;
   std::uint64_t watch_deadline(std::uint64_t now_ns) noexcept;
+  std::uint64_t watch_again(std::uint64_t now_ns) noexcept;
   bool hold(atomic<int>& role) noexcept;
   void release(atomic<int>& role) noexcept;
   void stop_watching() noexcept;

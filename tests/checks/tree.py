@@ -12,12 +12,15 @@ CPP = {".cpp", ".hpp"}
 def files():
     """Every file that is tracked or could be, relative to the root."""
     if (ROOT / ".git").exists():
-        listing = subprocess.run(
-            ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=False)
-        if listing.returncode == 0:
-            names = map(pathlib.Path, listing.stdout.splitlines())
-            return sorted(name for name in names if (ROOT / name).is_file())
+        try:
+            listing = subprocess.run(
+                ["git", "-c", "safe.directory=*", "ls-files", "-zco", "--exclude-standard"],
+                cwd=ROOT, capture_output=True, text=True, check=False)
+            if listing.returncode == 0:
+                names = map(pathlib.Path, listing.stdout.split("\0")[:-1])
+                return sorted(name for name in names if (ROOT / name).is_file())
+        except OSError:
+            pass  # no git here: what lies in the folder
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
     return sorted(path for path in found
                   if path.parts[0] not in {"build", ".git"} and "__pycache__" not in path.parts)

@@ -1,11 +1,13 @@
 /// Model: no wake-up of a worker is lost between its parking, a rescuer that reaps its completions,
-/// and whoever wakes it; the LIFO slot and its thief; the meeting of a timeout's two parties.
+/// and whoever wakes it; nobody awake is left without a watcher; the LIFO slot and its thief; the
+/// meeting of a timeout's two parties.
 ///
 /// The protocols are transcribed in parking_protocol.hpp; the ring here stands for the parts of
 /// uring_reactor.cpp that they use (set_parked, turn, wake, rescue): a wake-up is an entry in the
 /// completion queue, and blocking returns when there is one.
 #include <magpie/tests/model/parking_protocol.hpp>
 
+#include <magpie/runtime/idle.hpp>
 #include <magpie/tests/model/work.hpp>
 #include <magpie/util/spin_lock.hpp>
 
@@ -122,6 +124,35 @@ struct lifo_and_thief : scenario<lifo_and_thief, 2> {
   }
 };
 
+// ---- the watcher's leave ------------------------------------------------------------------------
+
+/// Worker 0 watches and is about to sleep untimed, because all seem to sleep; worker 1 wakes up.
+/// The list of sleepers is the real one.
+struct watchers_leave : scenario<watchers_leave, 2> {
+  basic_idle<2> sleepers;
+  atomic<int> watcher{0};
+  plain<bool> watched{false};  // worker 0 stays its watcher
+  plain<bool> woken{false};    // worker 0 was woken to be it again
+
+  void before() { sleepers.park(1, false); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      const bool early = sleepers.parked() < 1;
+      watcher.store(-1, order::relaxed);  // (R)
+      sleepers.park(0, false);            // (P)
+      watched = logic("watcher_looks_before_it_sleeps") ? early : sleepers.parked() < 2;
+    } else {
+      const bool unseen = watcher.load(order::relaxed) == -1;
+      sleepers.unpark_self(1);  // (U)
+      const bool nobody = logic("waker_looks_before_it_leaves")
+                              ? unseen
+                              : watcher.load(order::relaxed) == -1;  // (L)
+      if (nobody) woken = sleepers.pick_any() == 0;
+    }
+  }
+  void after() { MAGPIE_ASSERT(watched || woken); }
+};
+
 // ---- the meeting of a timeout -------------------------------------------------------------------
 
 /// The timer could not be disarmed any more when x arrived.
@@ -156,9 +187,11 @@ int main(int argc, char** argv) {
       {.name = "parking",
        .scenarios = {entry<wake_and_rescue>("wake_and_rescue", 3),
                      entry<two_wakers>("two_wakers", 3), entry<lifo_and_thief>("lifo_and_thief", 5),
+                     entry<watchers_leave>("watchers_leave", 4),
                      entry<timeout_meeting>("timeout_meeting", 5)},
        .files = {"tests/model/parking_protocol.hpp"},
        .logic_mutants = {"rescuer_reaps_the_parked", "parker_ignores_the_notice",
+                         "watcher_looks_before_it_sleeps", "waker_looks_before_it_leaves",
                          "the_timer_never_waits"},
        .equivalents = {{"notice::give.rmw acq_rel->release", "a waker reads nothing after it"},
                        {"notice::given.load acquire->relaxed", "(N2) acquires in its place"},

@@ -1,12 +1,19 @@
 #include <magpie/net/tcp_listener.hpp>
+#include <magpie/runtime/spawn.hpp>
 #include <magpie/tests/net/harness.hpp>
+#include <magpie/util/atomic.hpp>
 #include <magpie/util/random.hpp>
+#include <magpie/util/unique_fd.hpp>
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <fstream>
 #include <memory>
+#include <string>
 
 namespace magpie::net {
 namespace {
@@ -124,6 +131,100 @@ MAGPIE_TASK_TEST(tcp_listener, a_stopped_accept_takes_no_connection) {
   auto client = co_await tcp_stream::connect(address);
   auto server = co_await listener.accept();
   EXPECT_EQ(server.peer_address().value(), client.local_address().value());
+}
+
+// A stopped accept left its poll in the ring, and closing is no shutdown: whoever was handed the
+// listener goes on with it.
+MAGPIE_TASK_TEST(tcp_listener, a_duplicate_outlives_a_stopped_accept) {
+  if (simulated()) {
+    GTEST_LOG_(INFO) << "left out: simulated descriptors have no duplicates";
+    co_return;
+  }
+  tcp_listener listener = listen_somewhere();
+  const auto address = listener.local_address().value();
+  const unique_fd duplicate(::dup(listener.native_handle()));
+  const auto stopped = co_await as_result(timeout(5ms, listener.accept()));
+  EXPECT_EQ(error_of(stopped), errc::deadline);
+  listener.close();
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  EXPECT_EQ(::getsockopt(duplicate.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size), 0);
+  EXPECT_EQ(listens, 1);
+  const auto client = co_await as_result(tcp_stream::connect(address));
+  EXPECT_TRUE(client);
+}
+
+/// A task that waits on one worker's ring, and one that computes on some worker.
+struct stuck_worker {
+  atomic<int> waits_at{-1};
+  atomic<int> computes_at{-1};
+  atomic<bool> over{false};
+
+  static int here() { return static_cast<int>(magpie::detail::this_context().index); }
+};
+
+task<> computes(stuck_worker& state) {
+  state.computes_at.store(stuck_worker::here(), order::release);
+  while (!state.over.load(order::acquire)) cpu_relax();
+  co_return;
+}
+
+task<> accepts(tcp_listener& listener, task_group& beside, stuck_worker& state) {
+  beside.spawn(computes(state));
+  state.waits_at.store(stuck_worker::here(), order::release);
+  [[maybe_unused]] const auto stopped = co_await as_result(listener.accept());
+}
+
+/// Whether the kernel knows a listener on this port of 127.0.0.1.  Asking it otherwise, by a
+/// connection, would end the very poll that keeps the port.
+bool is_listened_on(std::uint16_t port) {
+  char wanted[32];
+  std::snprintf(wanted, sizeof wanted, "0100007F:%04X 00000000:0000 0A", port);
+  std::ifstream sockets("/proc/net/tcp");
+  for (std::string line; std::getline(sockets, line);)
+    if (line.find(wanted) != std::string::npos) return true;
+  return false;
+}
+
+task<> is_free(std::uint16_t port) {
+  while (is_listened_on(port)) co_await sleep_for(1ms);
+}
+
+/// True if the worker that held the wait was stuck when the listener was closed.
+task<bool> close_at_a_stuck_worker() {
+  tcp_listener listener = listen_somewhere();
+  const std::uint16_t port = listener.local_address().value().port();
+  EXPECT_TRUE(is_listened_on(port));
+  stuck_worker state;
+  bool hit = false;
+  co_await with_task_group([&](task_group& group) -> task<> {
+    auto accepting = spawn(accepts(listener, group, state));
+    while (state.computes_at.load(order::acquire) < 0) co_await yield();
+    hit = state.computes_at.load(order::acquire) == state.waits_at.load(order::acquire);
+    if (hit) co_await sleep_for(5ms);  // the watcher enters the wait into the kernel
+    accepting.abort();
+    [[maybe_unused]] const auto aborted = co_await accepting.join();
+    listener.close();
+    const auto freed = co_await as_result(timeout(10s, is_free(port)));
+    EXPECT_TRUE(freed) << "hit: " << hit;
+    state.over.store(true, order::release);
+  });
+  co_return hit;
+}
+
+// ... and without a duplicate the port is closed soon, although the worker whose ring holds the
+// poll does not come to cancel it.
+MAGPIE_TASK_TEST(tcp_listener, a_stuck_worker_keeps_no_port_open_concurrent) {
+  if (simulated() || matrix_workers() < 2) {
+    GTEST_LOG_(INFO) << "left out: needs two workers that run at once";
+    co_return;
+  }
+  int hits = 0;
+  for (int round = 0; round < 500 && hits < 3; ++round) {
+    const bool hit = co_await close_at_a_stuck_worker();
+    hits += hit ? 1 : 0;
+  }
+  EXPECT_GT(hits, 0);
 }
 
 task<> connect_slowly(socket_address to, std::size_t count, std::vector<tcp_stream>& into) {

@@ -4,6 +4,8 @@
 #include <magpie/tests/net/harness.hpp>
 #include <magpie/util/random.hpp>
 
+#include <sys/socket.h>
+
 #include <array>
 
 namespace magpie::net {
@@ -60,6 +62,22 @@ MAGPIE_TASK_TEST(tcp_stream, reads_the_end_again_and_again) {
     const std::size_t count = co_await peers.server.read(buffer);
     EXPECT_EQ(count, 0U);
   }
+}
+
+// A read stops short at the mark of urgent data, with bytes behind it and no event to come.
+MAGPIE_TASK_TEST(tcp_stream, reads_on_behind_urgent_data) {
+  if (simulated()) {
+    GTEST_LOG_(INFO) << "left out: a simulation has no urgent data";
+    co_return;
+  }
+  stream_pair peers = co_await connected_pair();
+  const int client = peers.client.native_handle();
+  EXPECT_EQ(::send(client, "abc", 3, 0), 3);
+  EXPECT_EQ(::send(client, "!", 1, MSG_OOB), 1);
+  EXPECT_EQ(::send(client, "def", 3, 0), 3);
+  std::array<std::byte, 64> buffer;
+  co_await timeout(10s, io::read_exact(peers.server, std::span(buffer).first(6)));
+  EXPECT_EQ(text_of(std::span(buffer).first(6)), "abcdef");
 }
 
 // The last bytes and the end may come as one event; a short read must not wait for another one.

@@ -114,6 +114,22 @@ TEST_F(running_with_signals, an_error_after_a_signal_exits_1) {
   EXPECT_EXIT(leave_with(fails_when_stopped()), ExitedWithCode(1), "ended with an error");
 }
 
+task<> leaves_an_ignored_signal_alone() {
+  ::kill(::getpid(), SIGINT);
+  [[maybe_unused]] const auto slept = co_await as_result(sleep_for(20ms));
+  EXPECT_TRUE(slept);
+  co_await fail(some_error());
+}
+
+void leave_with_sigint_ignored() {
+  ::signal(SIGINT, SIG_IGN);
+  leave_with(leaves_an_ignored_signal_alone());
+}
+
+TEST_F(running_with_signals, a_signal_that_was_ignored_stays_so) {
+  EXPECT_EXIT(leave_with_sigint_ignored(), ExitedWithCode(1), "ended with an error");
+}
+
 task<> is_signalled_twice() {
   ::kill(::getpid(), SIGTERM);
   [[maybe_unused]] const auto slept = co_await as_result(sleep_for(1h));

@@ -248,5 +248,43 @@ TEST(runtime, too_many_workers_are_refused) {
   EXPECT_EQ(error_of(runtime::make(many)), std::errc::invalid_argument);
 }
 
+TEST(runtime, a_blocking_pool_without_threads_is_refused) {
+  options none = simulation();
+  none.blocking_threads_max = 0;
+  EXPECT_EQ(error_of(runtime::make(none)), std::errc::invalid_argument);
+}
+
+task<> does_nothing() { co_return; }
+
+void blocks_on_another_thread() {
+  options alone = cell_options();
+  alone.flavour = flavour::current_thread;
+  runtime on(alone);
+  std::thread([&on] { static_cast<void>(on.block_on(does_nothing())); }).join();
+}
+
+TEST(runtime_death_test, a_current_thread_runtime_belongs_to_its_thread) {
+  MAGPIE_NEED_KERNEL();
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(blocks_on_another_thread(), "used by another thread than the one that made it");
+}
+
+task<> blocks_inside(runtime& on) {
+  static_cast<void>(on.block_on(does_nothing()));
+  co_return;
+}
+
+void blocks_in_its_own_task() {
+  runtime on(cell_options());
+  static_cast<void>(on.block_on(blocks_inside(on)));
+}
+
+TEST(runtime_death_test, misuse_says_what_was_wrong) {
+  MAGPIE_NEED_CELL();
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(blocks_in_its_own_task(), "block_on inside of a task");
+  EXPECT_DEATH(static_cast<void>(spawn(does_nothing())), "outside of a runtime");
+}
+
 }  // namespace
 }  // namespace magpie::tests
