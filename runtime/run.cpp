@@ -119,8 +119,8 @@ void run_frame::drive(detail::blocked_base& root) noexcept {
                          std::source_location::current());
     watching.detach();
   }
-  core_->roots.count_spawn();
-  here.post(root);
+  root.will_drive();
+  root.post();
   here.run_here(root.done);
 }
 
