@@ -1,7 +1,7 @@
 /// Runtimes that come and go with everything under way: sockets, timers, blocking calls, signals,
 /// and foreign threads that spawn, stop and cancel meanwhile.
 ///
-/// `MAGPIE_TEST_LIVES` sets how many runtimes live in the long one (20 by default): 10000 of them,
+/// `MAGPIE_TEST_LIVES` sets how many runtimes live in the long one (40 by default): 10000 of them,
 /// under AddressSanitizer and under ThreadSanitizer, are for a long run.
 #include <magpie/net/tcp.hpp>
 #include <magpie/runtime/cancellation_token.hpp>
@@ -30,6 +30,29 @@ int lives(int by_default) {
   return text != nullptr ? std::atoi(text) : by_default;
 }
 
+/// What has been done in all lives.
+struct deeds {
+  atomic<int> echoes{0};
+  atomic<int> ticks{0};
+  atomic<int> timeouts{0};
+  atomic<int> calls{0};
+  atomic<int> signals{0};
+  atomic<int> cancelled{0};
+  atomic<int> spawned_outside{0};
+};
+deeds done;
+
+void count(atomic<int>& of) { of.fetch_add(1, order::relaxed); }
+
+/// Everything has been done once; in a simulation nobody comes from outside.
+bool all_done() {
+  for (const auto* deed : {&done.echoes, &done.ticks, &done.timeouts, &done.calls})
+    if (deed->load(order::relaxed) == 0) return false;
+  for (const auto* deed : {&done.signals, &done.cancelled, &done.spawned_outside})
+    if (!in_simulation() && deed->load(order::relaxed) == 0) return false;
+  return true;
+}
+
 // ---- what is under way --------------------------------------------------------------------------
 
 task<> echoes(net::tcp_stream peer, counted) {
@@ -44,6 +67,7 @@ task<> asks(net::socket_address server, counted) {
   for (;;) {
     co_await stream.write_all(buffer);
     if (co_await stream.read(buffer) == 0) co_return;
+    count(done.echoes);
   }
 }
 
@@ -55,23 +79,33 @@ task<> serves(counted here) {
 }
 
 task<> ticks(int i, counted) {
-  for (;;) co_await sleep_for(std::chrono::microseconds(20 + i * 7));
+  for (;;) {
+    co_await sleep_for(std::chrono::microseconds(20 + i * 7));
+    count(done.ticks);
+  }
 }
 
 task<> times_out(counted) {
   for (;;) {
-    [[maybe_unused]] const auto late = co_await as_result(timeout(50us, sleep_for(1h)));
+    const auto late = co_await as_result(timeout(50us, sleep_for(1h)));
+    if (error_of(late) == errc::deadline) count(done.timeouts);
     co_await yield();
   }
 }
 
 task<> blocks(counted) {
-  for (;;) co_await run_blocking([] { std::this_thread::yield(); });
+  for (;;) {
+    co_await run_blocking([] { std::this_thread::yield(); });
+    count(done.calls);
+  }
 }
 
 task<> listens(counted) {
   auto signals = co_await signal_stream::open(SIGUSR1);
-  for (;;) co_await signals.next();
+  for (;;) {
+    co_await signals.next();
+    count(done.signals);
+  }
 }
 
 task<> tracks(counted here) {
@@ -81,9 +115,17 @@ task<> tracks(counted here) {
   co_await tracker.wait();
 }
 
-task<> awaits(cancellation_token token, counted) { co_await token.cancelled(); }
+task<> awaits(cancellation_token token, counted) {
+  co_await token.cancelled();
+  count(done.cancelled);
+}
 
-/// Everything at once, for about so long.
+task<> comes_from_outside(int i, counted here) {
+  count(done.spawned_outside);
+  co_await ticks(i, here);
+}
+
+/// Everything at once, for about so long, and until everything has happened in some life.
 task<> lives_for(std::chrono::microseconds time, cancellation_token token, counted here) {
   spawn(serves(here)).detach();
   for (int i = 0; i < 5; ++i) spawn(ticks(i, here)).detach();
@@ -92,14 +134,16 @@ task<> lives_for(std::chrono::microseconds time, cancellation_token token, count
   if (!in_simulation()) spawn(listens(here)).detach();
   spawn(tracks(here)).detach();
   spawn(awaits(std::move(token), here)).detach();
-  co_await sleep_for(time);
+  do {
+    co_await sleep_for(time);
+  } while (!all_done());
 }
 
 /// A thread that the runtime does not know.
 void interferes(const runtime_handle& handle, const cancellation_token& token, counted here) {
   std::vector<join_handle<void>> spawned;
   for (int i = 0; handle.takes_work(); ++i) {
-    spawned.push_back(handle.spawn(ticks(i % 5, here)));
+    spawned.push_back(handle.spawn(comes_from_outside(i % 5, here)));
     spawned.push_back(handle.spawn(awaits(token, here)));
     if (i % 4 == 1) spawned[spawned.size() / 2].abort();
     if (i % 8 == 2) ::raise(SIGUSR1);
@@ -118,12 +162,12 @@ void one_life(int i, atomic<int>& alive) {
   const cancellation_token token;
   std::vector<std::thread> foreign;
   if (!in_simulation()) {
-    for (int k = 0; k < i % 3; ++k)
+    for (int k = 0; k < (i + 1) % 3; ++k)
       foreign.emplace_back([handle = on->handle(), token, here = counted(alive)] {
         interferes(handle, token, here);
       });
   }
-  const std::chrono::microseconds time(i % 7 * 100);
+  const std::chrono::microseconds time((i + 1) % 7 * 100);
   if (i % 5 == 4) {
     on->spawn(lives_for(time, token, counted(alive))).detach();
   } else {
@@ -149,8 +193,9 @@ TEST(lifecycle, concurrent_many_lives_with_everything_under_way) {
   std::optional<signal_stream> stays;  // else the default action would come in between
   if (!in_simulation()) stays.emplace(signal_stream::open(SIGUSR1).value());
   atomic<int> alive{0};
-  for (int i = 0; i < lives(20); ++i) one_life(i, alive);
+  for (int i = 0; i < lives(40); ++i) one_life(i, alive);
   EXPECT_EQ(alive.load(order::relaxed), 0);
+  EXPECT_TRUE(all_done());
 }
 
 TEST(lifecycle, concurrent_runtimes_beside_each_other) {
@@ -160,7 +205,7 @@ TEST(lifecycle, concurrent_runtimes_beside_each_other) {
   for (int k = 0; k < 2; ++k)
     threads.emplace_back([k] {
       atomic<int> alive{0};
-      for (int i = 0; i < lives(20) / 4; ++i) one_life(i + k, alive);
+      for (int i = 0; i < lives(40) / 4; ++i) one_life(i + k, alive);
     });
   for (std::thread& one : threads) one.join();
 }
