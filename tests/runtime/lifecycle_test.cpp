@@ -210,5 +210,72 @@ TEST(lifecycle, concurrent_runtimes_beside_each_other) {
   for (std::thread& one : threads) one.join();
 }
 
+// ---- destructors at the end ---------------------------------------------------------------------
+
+/// Wakes somebody, and tries to spawn, when its frame is destroyed.
+class wakes_at_its_end {
+ public:
+  wakes_at_its_end(cancellation_token other, counted here)
+      : other_(std::move(other)), home_(runtime_handle::current()), here_(here) {}
+  wakes_at_its_end(const wakes_at_its_end&) = delete;
+  wakes_at_its_end& operator=(const wakes_at_its_end&) = delete;
+  ~wakes_at_its_end() {
+    other_.cancel();
+    auto late = home_.spawn(awaits(other_, here_));  // run, or refused
+    late.detach();
+  }
+
+ private:
+  cancellation_token other_;
+  runtime_handle home_;
+  counted here_;
+};
+
+task<> waits_and_wakes(cancellation_token mine, cancellation_token other, counted here) {
+  const wakes_at_its_end last(std::move(other), here);
+  co_await mine.cancelled();
+}
+
+task<> leaves_pairs(counted here) {
+  for (int i = 0; i < 5; ++i) {
+    const cancellation_token first;
+    const cancellation_token second;
+    spawn(waits_and_wakes(first, second, here)).detach();
+    spawn(waits_and_wakes(second, first, here)).detach();
+    if (i % 2 == 0) co_await yield();
+  }
+}
+
+// C20: tasks whose destructors wake each other while the runtime ends.
+TEST(lifecycle, concurrent_c20_destructors_wake_each_other) {
+  MAGPIE_NEED_CELL();
+  for (int i = 0; i < 50; ++i) {
+    atomic<int> alive{0};
+    EXPECT_TRUE(run_in_cell(leaves_pairs(counted(alive))));
+    EXPECT_EQ(alive.load(order::relaxed), 0);
+  }
+}
+
+/// A runtime that lives and ends inside of a task of another one.
+TEST(lifecycle, concurrent_a_runtime_within_a_task) {
+  MAGPIE_NEED_KERNEL();
+  atomic<int> alive{0};
+  auto holds_one = [&]() -> task<int> {
+    runtime inner(cell_options());
+    inner.spawn(ticks(1, counted(alive))).detach();
+    auto spawned = inner.spawn([]() -> task<int> {
+      co_await yield();
+      co_return 7;
+    }());
+    const auto outcome = co_await spawned.join();
+    inner.shutdown_background();  // the other ways would wait, on a worker
+    co_return outcome.value();
+  };
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(run_in_cell(holds_one()).value(), 7);
+  }
+  while (alive.load(order::acquire) != 0) std::this_thread::yield();
+}
+
 }  // namespace
 }  // namespace magpie::tests
