@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <new>
 
 namespace magpie {
@@ -87,11 +86,7 @@ clock::duration graceful_group::patience() const noexcept {
 // ---- what is left -------------------------------------------------------------------------------
 
 task_left::task_left(const task_root& root) noexcept
-    : id_(root.id()),
-      spawned_(root.spawned),
-      name_size_(std::min(root.name().size(), sizeof name_)) {
-  std::memcpy(name_, root.name().data(), name_size_);
-}
+    : id_(root.id()), spawned_(root.spawned), name_size_(root.name().copy(name_, sizeof name_)) {}
 
 tasks_left graceful_group::running() const {
   tasks_left found;

@@ -219,7 +219,7 @@ TEST(graceful, a_stop_from_outside_begins_the_shutdown) {
     atomic<int> alive{0};
     atomic<int> ended{0};
     const auto ends = [](atomic<int>& count, counted) -> task<> {
-      co_await sleep_for(1s);
+      co_await sleep_for(8s);  // longer than a clean-up may take by default
       count.fetch_add(1, order::relaxed);
     };
     const auto serves = [&]() -> task<> {
