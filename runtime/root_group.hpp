@@ -19,6 +19,10 @@ namespace magpie {
 
 class scheduler;
 
+namespace detail {
+struct runtime_link;
+}  // namespace detail
+
 class root_group {
  public:
   root_group(scheduler& owner, std::size_t shards) noexcept;
@@ -42,6 +46,9 @@ class root_group {
   /// Visits the tasks that wait or once waited, with the tree locked; returns how many live tasks
   /// there are in all.  `visit(context, root)`.
   std::uint64_t visit(void (*visitor)(void*, task_root&), void* context) noexcept;
+
+  /// What the runtime shares with its handles; set by the runtime.
+  detail::runtime_link* link = nullptr;
 
  private:
   scheduler* owner_;

@@ -1,8 +1,9 @@
 /// `run(task)`: the whole of a program's `main`.
 ///
 /// The calling thread becomes worker 0.  SIGINT and SIGTERM stop everything, a second one exits at
-/// once with 128 + its number.  When the task ends the rest is stopped and drained for the options'
-/// deadline; what is then left is named and leaked.
+/// once with 128 + its number; one that the program listens for itself (signal.hpp) is left to it.
+/// When the task ends the rest is stopped and drained for the options' deadline; what is then left
+/// is named and leaked.
 ///
 /// Exit codes: the task's value (0 for void); 1 when it ended with an error, whose trace is
 /// printed, or an exception; 0 when it was stopped by a signal and drained; 3 when tasks leaked;

@@ -4,8 +4,11 @@
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/root_group.hpp>
 #include <magpie/runtime/runtime_core.hpp>
+#include <magpie/runtime/runtime_handle.hpp>
 #include <magpie/runtime/scheduler.hpp>
 #include <magpie/runtime/worker.hpp>
+
+#include <pthread.h>
 
 #include <condition_variable>
 #include <cstdio>
@@ -40,7 +43,7 @@ void detail::blocked_base::finished(std::error_code with) noexcept {
   scope.close();
   scheduler& home = *root.home;
   home.roots->count_end();
-  if (home.runs_here()) {
+  if (driven_) {
     done.store(true, order::release);
     home.wake_first();
     return;
@@ -50,17 +53,28 @@ void detail::blocked_base::finished(std::error_code with) noexcept {
   waiter_->ended.notify_one();
 }
 
+void detail::blocked_base::post() noexcept {
+  scheduler& home = *root.home;
+  home.roots->count_spawn();
+  home.post(*this);
+}
+
+void detail::blocked_base::wait() noexcept {
+  MAGPIE_ASSERT(!on_worker());  // block_on inside a worker would wait for itself
+  std::unique_lock lock(waiter_->mutex);
+  waiter_->ended.wait(lock, [this] { return done.load(order::relaxed); });
+}
+
 void runtime::wait_for(detail::blocked_base& root) noexcept {
   MAGPIE_ASSERT(!on_worker() && "block_on inside of a task would wait for itself: use co_await");
   scheduler& home = *core_->home;
-  home.roots->count_spawn();
-  home.post(root);
+  if (home.runs_here()) root.will_drive();
+  root.post();
   if (home.runs_here()) {
     home.run_here(root.done);
-    return;
+  } else {
+    root.wait();
   }
-  std::unique_lock lock(root.waiter_->mutex);
-  root.waiter_->ended.wait(lock, [&root] { return root.done.load(order::relaxed); });
 }
 
 // ---- life --------------------------------------------------------------------------------------
@@ -69,8 +83,10 @@ runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
                                   std::error_code& error) noexcept {
   scheduler* made = scheduler::make(wanted, error);
   if (made == nullptr) return nullptr;
-  auto* built = new (std::nothrow) core(made);
+  auto* link = new (std::nothrow) detail::runtime_link(made);
+  auto* built = link != nullptr ? new (std::nothrow) core(made, link) : nullptr;
   if (built == nullptr) {
+    delete link;
     delete made;
     error = std::make_error_code(std::errc::not_enough_memory);
     return nullptr;
@@ -85,11 +101,18 @@ runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
   return built;
 }
 
-runtime::core::core(scheduler* owned) noexcept : home(owned), roots(*owned, owned->size()) {
+runtime::core::core(scheduler* owned, detail::runtime_link* link) noexcept
+    : home(owned), roots(*owned, owned->size()) {
   owned->roots = &roots;
+  roots.link = link;
 }
 
-runtime::core::~core() { delete home; }
+runtime::core::~core() {
+  detail::runtime_link* const link = roots.link;
+  link->latch.close();  // a runtime that never came to life is not drained
+  delete home;
+  if (link->let_go()) delete link;
+}
 
 result<runtime> runtime::make(const options& wanted) noexcept {
   std::error_code error;
@@ -119,6 +142,12 @@ stop_scope& runtime::root_parent() noexcept { return core_->roots.parent_scope()
 
 void runtime::request_stop() noexcept { core_->roots.request_stop(); }
 
+runtime_handle runtime::handle() const noexcept {
+  if (core_ == nullptr) return {};
+  core_->roots.link->hold();
+  return runtime_handle(core_->roots.link);
+}
+
 std::size_t runtime::workers() const noexcept { return core_->home->size(); }
 
 reactor_kind runtime::reactor() const noexcept { return core_->home->reactor(); }
@@ -133,6 +162,32 @@ bool runtime::shutdown(std::chrono::nanoseconds deadline) noexcept {
   return ending->end(clean);
 }
 
+void* runtime::core::end_in_background(void* raw) noexcept {
+  core* const ending = static_cast<core*>(raw);
+  const bool clean = ending->drain(ending->home->settings().drain_deadline);
+  static_cast<void>(ending->end(clean));  // what is left is named, and nobody waits for the answer
+  return nullptr;
+}
+
+void runtime::shutdown_background() noexcept {
+  if (core_ == nullptr) return;
+  scheduler& home = *core_->home;
+  const std::chrono::nanoseconds patience = home.settings().drain_deadline;
+  pthread_t thread;
+  if (home.runs_here()) {
+    shutdown(patience);
+    return;
+  }
+  core_->roots.link->latch.close();
+  core_->roots.request_stop();
+  if (::pthread_create(&thread, nullptr, &core::end_in_background, core_) != 0) {
+    shutdown(patience);
+    return;
+  }
+  ::pthread_detach(thread);
+  core_ = nullptr;
+}
+
 namespace {
 
 constexpr std::uint64_t drain_look_ns = 500'000;
@@ -141,6 +196,7 @@ constexpr std::uint64_t drain_look_ns = 500'000;
 
 /// Steps 1 to 3: stop and drain.
 bool runtime::core::drain(std::chrono::nanoseconds patience) noexcept {
+  roots.link->latch.close();
   roots.request_stop();
   const std::uint64_t now = home->now_ns();
   const auto wait = static_cast<std::uint64_t>(std::max<std::int64_t>(patience.count(), 0));

@@ -5,10 +5,10 @@
 /// current-thread and simulated forms nothing runs outside of `block_on`, which must be called by
 /// the thread that made the runtime.
 ///
-/// Shutdown, in steps: (1) later spawns are born stopped, because (2) the root scope is stopped;
-/// (3) the tasks drain until a deadline; (4) those left are named, and leaked with everything that
-/// they use; (5) the workers leave their loops and are joined; (6) queues are empty (asserted) and
-/// reactors closed.
+/// Shutdown, in steps: (1) handles are shut out, and later spawns are born stopped, because (2) the
+/// root scope is stopped; (3) the tasks drain until a deadline; (4) those left are named, and
+/// leaked with everything that they use; (5) the workers leave their loops and are joined; (6)
+/// queues are empty (asserted) and reactors closed.
 #pragma once
 
 #include <magpie/runtime/options.hpp>
@@ -45,6 +45,7 @@ struct runtime_metrics {
 };
 
 class runtime;
+class runtime_handle;
 
 namespace detail {
 
@@ -58,15 +59,22 @@ struct blocked_base : runnable {
 
   void finished(std::error_code with) noexcept;
 
+  /// Counts and queues the task; the thread that calls then waits for it.
+  void post() noexcept;
+  /// Waits, on a thread that does not drive the runtime.
+  void wait() noexcept;
+  /// The calling thread drives worker 0 until `done`: said before `post`.
+  void will_drive() noexcept { driven_ = true; }
+
   task_root root;
   stop_scope scope;
   std::error_code error = no_error;
   atomic<bool> done{false};
 
  private:
-  friend class ::magpie::runtime;
   struct waiter;
   waiter* waiter_;
+  bool driven_ = false;
 };
 
 template <class T>
@@ -84,6 +92,11 @@ struct blocked final : blocked_base {
     self.body.destroy_frame();
     self.finished(next.error);
     return std::noop_coroutine();
+  }
+
+  result<T> outcome() {
+    if (error) return std::unexpected(error);
+    return body.take();
   }
 
   task_operation<T> body;
@@ -106,7 +119,8 @@ class runtime {
   ~runtime();
 
   /// Runs `t` to its end and gives its outcome; a user's exception is rethrown.
-  /// Errors: those of `t`.  Threads: any but workers (asserted), several at once.
+  /// Errors: those of `t`.  Threads: any but workers (asserted), several at once, none of them
+  /// beside a shutdown: a handle's `block_on` is for that.
   template <class T>
   result<T> block_on(task<T> t, std::source_location where = std::source_location::current()) {
     detail::blocked<T> root(std::move(t), scheduler_ref(), root_parent(), where);
@@ -143,8 +157,16 @@ class runtime {
   /// that are left, and leaks them.  True when nothing was left.  Idempotent.
   bool shutdown(std::chrono::nanoseconds deadline) noexcept;
 
+  /// The same without waiting for it, on a thread of its own, with the options' drain deadline; the
+  /// process should outlive that.  A runtime without threads, which has nobody else to drain it,
+  /// and one that gets no thread are shut down here.
+  void shutdown_background() noexcept;
+
   /// Asks every task to stop.  Any thread; async-signal-safe is `run`'s business, not this one's.
   void request_stop() noexcept;
+
+  /// A handle for other threads, which may outlive the runtime; runtime_handle.hpp.
+  runtime_handle handle() const noexcept;
 
   std::size_t workers() const noexcept;
   /// Which reactor was chosen.
@@ -165,8 +187,7 @@ class runtime {
   template <class T>
   result<T> outcome_of(detail::blocked<T>& root) {
     wait_for(root);
-    if (root.error) return std::unexpected(root.error);
-    return root.body.take();
+    return root.outcome();
   }
 
   core* core_;

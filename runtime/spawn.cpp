@@ -53,7 +53,9 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
   return std::noop_coroutine();
 }
 
-void spawned_base::log_failure(std::error_code error) noexcept {
+void spawned_base::log_failure(std::error_code error) noexcept { log_lost_failure(root, error); }
+
+void log_lost_failure(const task_root& root, std::error_code error) noexcept {
   if (!may_log_failure()) return;
   std::fprintf(stderr, "magpie: detached task %s, spawned at %s:%u, failed: %s\n%s",
                task_label(root).text, root.spawned.file_name(),

@@ -93,6 +93,9 @@ struct spawned_base : runnable {
   atomic<std::uintptr_t> word{running};
 };
 
+/// The same for any task that nobody awaits.
+void log_lost_failure(const task_root& root, std::error_code error) noexcept;
+
 /// A root task has ended: the last thing that the runtime has to do with it.
 void count_end(scheduler& on) noexcept;
 
@@ -325,6 +328,7 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location,
                                          const task_name*) noexcept;
   friend class runtime;
+  friend class runtime_handle;
   explicit join_handle(detail::spawned<T>* state, bool late = false) noexcept
       : state_(state), late_(late) {}
 
