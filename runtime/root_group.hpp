@@ -19,6 +19,10 @@ namespace magpie {
 
 class scheduler;
 
+namespace detail {
+class runtime_list;
+}
+
 class root_group {
  public:
   root_group(scheduler& owner, std::size_t shards) noexcept;
@@ -35,6 +39,10 @@ class root_group {
 
   std::uint64_t live() const noexcept;
 
+  /// The root of the tree, for who walks over it.
+  stop_scope& top() noexcept { return scope_; }
+  scheduler& owner() noexcept { return *owner_; }
+
   /// Stops every task of the runtime; later ones are born stopped.
   void request_stop() noexcept { scope_.request_stop(); }
   bool stop_requested() noexcept { return scope_.stop_requested(); }
@@ -44,7 +52,10 @@ class root_group {
   std::uint64_t visit(void (*visitor)(void*, task_root&), void* context) noexcept;
 
  private:
+  friend class detail::runtime_list;
+
   scheduler* owner_;
+  root_group* next_runtime_ = nullptr;  ///< See runtime_list.hpp.
   task_root root_;
   stop_scope scope_;
   std::size_t shard_count_;

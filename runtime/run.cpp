@@ -120,6 +120,7 @@ void run_frame::drive(detail::blocked_base& root) noexcept {
     watching.detach();
   }
   core_->roots.count_spawn();
+  detail::note_birth(root.root, root.scope);
   here.post(root);
   here.run_here(root.done);
 }

@@ -4,6 +4,7 @@
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/root_group.hpp>
 #include <magpie/runtime/runtime_core.hpp>
+#include <magpie/runtime/runtime_list.hpp>
 #include <magpie/runtime/scheduler.hpp>
 #include <magpie/runtime/worker.hpp>
 
@@ -54,6 +55,7 @@ void runtime::wait_for(detail::blocked_base& root) noexcept {
   MAGPIE_ASSERT(!on_worker());  // block_on inside a worker would wait for itself
   scheduler& home = *core_->home;
   home.roots->count_spawn();
+  detail::note_birth(root.root, root.scope);
   home.post(root);
   if (home.runs_here()) {
     home.run_here(root.done);
@@ -85,11 +87,19 @@ runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
   return built;
 }
 
-runtime::core::core(scheduler* owned) noexcept : home(owned), roots(*owned, owned->size()) {
+runtime::core::core(scheduler* owned) noexcept
+    : home(owned),
+      roots(*owned, owned->size()),
+      dumps(owned->world() != nullptr ? 0 : owned->settings().dump_signal, owned->settings().log) {
   owned->roots = &roots;
+  if (owned->settings().track_tasks) detail::tasks_tracked.store(true, order::relaxed);
+  detail::runtime_list::add(roots);
 }
 
-runtime::core::~core() { delete home; }
+runtime::core::~core() {
+  detail::runtime_list::remove(roots);  // before what an onlooker may look at goes
+  delete home;
+}
 
 result<runtime> runtime::make(const options& wanted) noexcept {
   std::error_code error;
