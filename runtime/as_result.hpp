@@ -12,7 +12,7 @@ namespace detail {
 /// A boundary that turns an error into a value.  The frames that the error abandoned are destroyed
 /// when the awaiting frame takes the result, before anything else runs there.
 template <class A>
-class as_result_operation {
+class as_result_operation : public boundary {
  public:
   using value_type = result<typename A::value_type>;
 
@@ -45,15 +45,14 @@ class as_result_operation {
   }
 
  private:
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<as_result_operation*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<as_result_operation>(target);
     self.error_ = next.error;
     self.abandoned_ = next.abandoned;
     return next.go_on(self.to_);
   }
 
   A inner_;
-  continuation to_;
   std::error_code error_ = no_error;
   promise_base* abandoned_ = nullptr;
 };

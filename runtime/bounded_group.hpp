@@ -193,11 +193,11 @@ struct bounded_child final : group_child_base {
 
   static void begin(runnable& work) noexcept {
     auto& self = static_cast<bounded_child&>(work);
-    resume(self.body.start({&self, &arrived}, self.scope));
+    resume(self.body.start(continuation::end(&self, &arrived), self.scope));
   }
 
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto* self = static_cast<bounded_child*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto* self = continuation::ended<bounded_child>(target);
     auto& group = static_cast<bounded_group&>(*self->group);
     destroy_abandoned(next.abandoned);
     self->body.destroy_frame();
@@ -223,7 +223,7 @@ void bounded_group::launch(task<T>&& t, const detail::spawn_how& how) noexcept {
     slots_.release();
     return;
   }
-  detail::post_fork(*made->root.home, *made);
+  detail::post_child(*made);
 }
 
 }  // namespace magpie

@@ -85,7 +85,7 @@ void* take_into(A& a, std::optional<result<typename A::value_type>>& value) noex
 
 /// The awaitable behind `finally`.
 template <class A, class C>
-class finally_operation {
+class finally_operation : public boundary {
  public:
   using value_type = typename A::value_type;
 
@@ -119,8 +119,8 @@ class finally_operation {
  private:
   using shielded_cleanup = shield_operation<timeout_operation<C>>;
 
-  static std::coroutine_handle<> body_arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<finally_operation*>(boundary);
+  static std::coroutine_handle<> body_arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<finally_operation>(target);
     const bool traced = next.traced;
     destroy_abandoned(next.abandoned);
     void* exception = next.error ? nullptr : take_into(self.inner_, self.value_);
@@ -133,8 +133,8 @@ class finally_operation {
     return nullptr;
   }
 
-  static std::coroutine_handle<> cleanup_arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<finally_operation*>(boundary);
+  static std::coroutine_handle<> cleanup_arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<finally_operation>(target);
     task_root& root = self.outer_->root();
     destroy_abandoned(next.abandoned);
     std::optional<result<typename C::value_type>> dropped;
@@ -146,7 +146,6 @@ class finally_operation {
 
   A inner_;
   shielded_cleanup cleanup_;
-  continuation to_;
   stop_scope* outer_ = nullptr;
   std::optional<result<value_type>> value_;
   cleanup_outcome ended_;
@@ -206,7 +205,7 @@ namespace detail {
 
 /// The awaitable behind `with_cleanup`.
 template <class F, class T>
-class cleanup_operation {
+class cleanup_operation : public boundary {
  public:
   using value_type = T;
 
@@ -231,8 +230,8 @@ class cleanup_operation {
   }
 
  private:
-  static std::coroutine_handle<> body_arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<cleanup_operation*>(boundary);
+  static std::coroutine_handle<> body_arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<cleanup_operation>(target);
     destroy_abandoned(next.abandoned);
     void* exception = next.error ? nullptr : take_into(*self.body_, self.value_);
     self.ended_.body_ended(next.error, next.traced, exception, self.outer_->root());
@@ -253,8 +252,8 @@ class cleanup_operation {
     return running_->start({this, &cleanup_arrived}, *outer_);
   }
 
-  static std::coroutine_handle<> cleanup_arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<cleanup_operation*>(boundary);
+  static std::coroutine_handle<> cleanup_arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<cleanup_operation>(target);
     destroy_abandoned(next.abandoned);
     std::optional<result<void>> dropped;
     void* exception = next.error ? nullptr : take_into(*self.running_, dropped);
@@ -264,7 +263,6 @@ class cleanup_operation {
   }
 
   F function_;
-  continuation to_;
   stop_scope* outer_ = nullptr;
   cleanup_stack stack_;
   std::optional<task_operation<T>> body_;

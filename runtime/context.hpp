@@ -46,7 +46,10 @@ struct context {
   /// The scope under which this worker's spawned tasks hang.
   stop_scope* spawn_scope = nullptr;
   /// The stop scope of the frame that runs now: exact at each await, null between two tasks.
-  stop_scope* running = nullptr;
+  /// Written by the worker; relaxed, as others compare it with what they know to be alive.
+  atomic<stop_scope*> running{nullptr};
+
+  stop_scope* running_here() const noexcept { return running.load(order::relaxed); }
   /// This worker's block of task ids; see task_root.hpp.
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
@@ -91,7 +94,9 @@ inline context& this_context() noexcept {
 }
 
 /// Says that the code that follows on this worker runs in `scope`.
-inline void run_in(stop_scope& scope) noexcept { this_context().running = &scope; }
+inline void run_in(stop_scope& scope) noexcept {
+  this_context().running.store(&scope, order::relaxed);
+}
 
 /// Charges one inline completion; false when the budget is spent, and the operation must complete
 /// through the queue instead, so that the worker's other tasks get their turn.

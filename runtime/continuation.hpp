@@ -17,6 +17,7 @@
 #include <magpie/util/errc.hpp>
 
 #include <coroutine>
+#include <cstdint>
 #include <source_location>
 #include <system_error>
 
@@ -33,11 +34,49 @@ struct step;
 /// `next.to` (and `next.error`) for the climb to go on.
 using arrival_hook = std::coroutine_handle<> (*)(void* boundary, step& next) noexcept;
 
+struct boundary;
+
 struct continuation {
-  void* target = nullptr;       ///< The awaiting `promise_base`, or the boundary.
+  void* target = nullptr;       ///< The awaiting `promise_base`, or a `boundary`; see `end`.
   arrival_hook hook = nullptr;  ///< Null: plain.
 
-  static continuation plain(promise_base& awaiting) noexcept { return {&awaiting, nullptr}; }
+  continuation() noexcept = default;
+  continuation(boundary* at, arrival_hook arrives) noexcept : target(at), hook(arrives) {}
+
+  static continuation plain(promise_base& awaiting) noexcept {
+    continuation made;
+    made.target = &awaiting;
+    return made;
+  }
+
+  /// The end of a chain: `state` is what a task ends in, and passes its outcome on to nobody.  The
+  /// odd target tells who looks at the chain from outside; the hook finds `state` by `ended`.
+  static continuation end(void* state, arrival_hook arrives) noexcept {
+    continuation made;
+    made.target = static_cast<char*>(state) + 1;
+    made.hook = arrives;
+    return made;
+  }
+  static bool is_end(const continuation& to) noexcept {
+    return (reinterpret_cast<std::uintptr_t>(to.target) & 1) != 0;
+  }
+  template <class State>
+  static State* ended(void* target) noexcept {
+    return static_cast<State*>(static_cast<void*>(static_cast<char*>(target) - 1));
+  }
+};
+
+/// What every boundary but a task's end has: where its outcome goes.  Delivering needs no such
+/// common part; who looks at a suspended chain from outside (live_tasks.hpp, a debugger) finds by
+/// it what lies beyond the boundary.  It does not change from the start of the inside on.
+struct boundary {
+  continuation to_;
+
+  /// For hooks: the boundary that the target is.
+  template <class B>
+  static B& from(void* target) noexcept {
+    return *static_cast<B*>(static_cast<boundary*>(target));
+  }
 };
 
 /// One step of a delivery.

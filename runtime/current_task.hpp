@@ -23,8 +23,8 @@ struct task_identity {
 /// Threads: any; on those that are no workers there is none.  Cost: a few loads.
 inline task_identity current_task() noexcept {
   const detail::context* const here = detail::current_context;
-  if (here == nullptr || here->running == nullptr) return {};
-  const task_root& root = here->running->root();
+  if (here == nullptr || here->running_here() == nullptr) return {};
+  const task_root& root = here->running_here()->root();
   return {root.id(), root.name(), root.spawned};
 }
 

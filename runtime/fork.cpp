@@ -68,6 +68,7 @@ std::coroutine_handle<> fork_base::start_next(step& next) noexcept {
       continue;
     }
     branch.fork = this;
+    branch.to_ = to_;
     branch.index = i;
     branch.at = branch_base::phase::running;
     branch.scope.emplace(outer_, root());
@@ -90,8 +91,8 @@ void fork_base::resume_starting(runnable& work) noexcept {
   resume(first ? first : deliver_on(next));
 }
 
-std::coroutine_handle<> fork_base::arrived(void* boundary, step& next) noexcept {
-  auto& branch = *static_cast<branch_base*>(boundary);
+std::coroutine_handle<> fork_base::arrived(void* target, step& next) noexcept {
+  auto& branch = boundary::from<branch_base>(target);
   fork_base& self = *branch.fork;
   branch.error = next.error;
   destroy_abandoned(next.abandoned);  // before siblings are stopped

@@ -45,7 +45,7 @@ namespace magpie::detail {
 class fork_base;
 
 /// A branch without its operation.
-struct branch_base {
+struct branch_base : boundary {
   enum class phase : std::uint8_t { off, fresh, running, ended };
 
   branch_base() noexcept = default;
@@ -160,7 +160,7 @@ class fork_base : gated_runnable {
   std::coroutine_handle<> start_next(step& next) noexcept;
   std::coroutine_handle<> finish(step& next) noexcept;
 
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept;
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept;
   static void resume_starting(runnable& work) noexcept;
 
   continuation to_;

@@ -29,7 +29,7 @@ namespace magpie::detail {
 
 /// `Derived::settle(error, interrupted)` turns x's error (zero: a value) into the outcome's.
 template <class Derived, class A, class Trigger>
-class interrupted : public gated_runnable {
+class interrupted : public gated_runnable, public boundary {
  protected:
   template <class Inner>
   interrupted(Inner&& inner, Trigger trigger) noexcept
@@ -56,7 +56,6 @@ class interrupted : public gated_runnable {
 
   A inner_;
   Trigger trigger_;
-  continuation to_;
   std::optional<stop_scope> scope_;
 
  public:
@@ -66,8 +65,8 @@ class interrupted : public gated_runnable {
  private:
   enum class meeting : std::uint8_t { none, x_arrived, trigger_ran };
 
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<interrupted*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<interrupted>(target);
     self.error_ = next.error;
     self.traced_ = next.traced;
     destroy_abandoned(next.abandoned);

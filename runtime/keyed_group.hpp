@@ -150,7 +150,7 @@ class keyed_group : public result_group_base {
     } else if (before != nullptr) {
       before->drop(*before);
     }
-    detail::post_fork(*made->root.home, *made);
+    detail::post_child(*made);
     return before != nullptr;
   }
 

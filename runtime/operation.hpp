@@ -43,6 +43,9 @@ class operation : public detail::gated_runnable {
   /// The scope that the operation runs in; set by `prepare`.
   stop_scope& scope() const noexcept { return *scope_; }
 
+  /// Where the outcome will go: for who holds the operation in its scope.
+  const detail::continuation& destination() const noexcept { return to_; }
+
  protected:
   ~operation() { MAGPIE_ASSERT(phase_ != phase::pending); }
 

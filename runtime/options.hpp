@@ -51,6 +51,13 @@ struct options {
   std::size_t blocking_queue_max = 4096;
   std::chrono::nanoseconds blocking_keep_alive = std::chrono::seconds(10);
 
+  /// `live_tasks` also lists tasks that have never waited, and says how old each task is.
+  /// Cost: for each task a pooled block, a lock and a look at the clock.
+  bool track_tasks = false;
+  /// A signal on which all live tasks are printed to standard error, as a stack dump of threads
+  /// would be: SIGQUIT, say.  0: none.  Not in a simulation.
+  int dump_signal = 0;
+
   /// Called on the workers' threads.
   worker_hooks hooks;
 

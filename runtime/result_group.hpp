@@ -153,11 +153,11 @@ struct result_child : result_child_base {
 
   static void begin(runnable& work) noexcept {
     auto& self = static_cast<result_child&>(work);
-    resume(self.body.start({&self, &arrived}, self.scope));
+    resume(self.body.start(continuation::end(&self, &arrived), self.scope));
   }
 
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<result_child*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = *continuation::ended<result_child>(target);
     auto& group = static_cast<result_group_base&>(*self.group);
     destroy_abandoned(next.abandoned);
     self.body.destroy_frame();
@@ -277,7 +277,7 @@ class result_group : public result_group_base {
     }
     made->in_slot = in_slot;
     enlist(*made);
-    detail::post_fork(*made->root.home, *made);
+    detail::post_child(*made);
   }
 };
 

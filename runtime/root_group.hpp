@@ -20,6 +20,7 @@ namespace magpie {
 class scheduler;
 
 namespace detail {
+class runtime_list;
 struct runtime_link;
 }  // namespace detail
 
@@ -39,6 +40,10 @@ class root_group {
 
   std::uint64_t live() const noexcept;
 
+  /// The root of the tree, for who walks over it.
+  stop_scope& top() noexcept { return scope_; }
+  scheduler& owner() noexcept { return *owner_; }
+
   /// Stops every task of the runtime; later ones are born stopped.
   void request_stop() noexcept { scope_.request_stop(); }
   bool stop_requested() noexcept { return scope_.stop_requested(); }
@@ -51,7 +56,10 @@ class root_group {
   detail::runtime_link* link = nullptr;
 
  private:
+  friend class detail::runtime_list;
+
   scheduler* owner_;
+  root_group* next_runtime_ = nullptr;  ///< See runtime_list.hpp.
   task_root root_;
   stop_scope scope_;
   std::size_t shard_count_;

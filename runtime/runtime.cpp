@@ -5,6 +5,7 @@
 #include <magpie/runtime/root_group.hpp>
 #include <magpie/runtime/runtime_core.hpp>
 #include <magpie/runtime/runtime_handle.hpp>
+#include <magpie/runtime/runtime_list.hpp>
 #include <magpie/runtime/scheduler.hpp>
 #include <magpie/runtime/worker.hpp>
 
@@ -56,6 +57,7 @@ void detail::blocked_base::finished(std::error_code with) noexcept {
 void detail::blocked_base::post() noexcept {
   scheduler& home = *root.home;
   home.roots->count_spawn();
+  detail::note_birth(root, scope);
   home.post(*this);
 }
 
@@ -102,12 +104,17 @@ runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
 }
 
 runtime::core::core(scheduler* owned, detail::runtime_link* link) noexcept
-    : home(owned), roots(*owned, owned->size()) {
+    : home(owned),
+      roots(*owned, owned->size()),
+      dumps(owned->world() != nullptr ? 0 : owned->settings().dump_signal, owned->settings().log) {
   owned->roots = &roots;
   roots.link = link;
+  if (owned->settings().track_tasks) detail::tasks_tracked.store(true, order::relaxed);
+  detail::runtime_list::add(roots);
 }
 
 runtime::core::~core() {
+  detail::runtime_list::remove(roots);  // before what an onlooker may look at goes
   detail::runtime_link* const link = roots.link;
   link->latch.close();  // a runtime that never came to life is not drained
   delete home;

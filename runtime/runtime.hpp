@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <source_location>
 #include <system_error>
+#include <vector>
 
 namespace magpie {
 
@@ -46,6 +47,7 @@ struct runtime_metrics {
 
 class runtime;
 class runtime_handle;
+struct live_task;
 
 namespace detail {
 
@@ -84,10 +86,10 @@ struct blocked final : blocked_base {
 
   static void begin(runnable& work) noexcept {
     auto& self = static_cast<blocked&>(work);
-    resume(self.body.start({&self, &arrived}, self.scope));
+    resume(self.body.start(continuation::end(&self, &arrived), self.scope));
   }
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<blocked*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = *continuation::ended<blocked>(target);
     destroy_abandoned(next.abandoned);
     self.body.destroy_frame();
     self.finished(next.error);
@@ -172,6 +174,8 @@ class runtime {
   /// Which reactor was chosen.
   reactor_kind reactor() const noexcept;
   runtime_metrics metrics() const noexcept;
+  /// The tasks that are alive, by id; see live_tasks.hpp.  Any thread.
+  std::vector<live_task> live_tasks() const;
 
  private:
   friend class run_frame;

@@ -1,6 +1,7 @@
 /// What a `runtime` owns.  Private header, shared with `run`.
 #pragma once
 
+#include <magpie/runtime/dump_signal.hpp>
 #include <magpie/runtime/root_group.hpp>
 #include <magpie/runtime/runtime.hpp>
 #include <magpie/runtime/scheduler.hpp>
@@ -22,6 +23,7 @@ struct runtime::core {
 
   scheduler* home;
   root_group roots;
+  detail::dump_signal dumps;
 };
 
 }  // namespace magpie

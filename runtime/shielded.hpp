@@ -25,7 +25,7 @@ inline constexpr std::chrono::seconds cleanup_time_default{5};
 namespace detail {
 
 template <class A>
-class shield_operation {
+class shield_operation : public boundary {
  public:
   using value_type = typename A::value_type;
 
@@ -35,14 +35,14 @@ class shield_operation {
   }
 
   bool try_complete(stop_scope& outer) {
-    scope_.emplace(nullptr, outer.root());
+    scope_.emplace(&outer, outer.root(), stop_scope::kind::shield);
     return inner_.try_complete(*scope_);
   }
   std::error_code failed() const noexcept { return inner_.failed(); }
 
   std::coroutine_handle<> start(continuation to, stop_scope& outer) noexcept {
     to_ = to;
-    if (!scope_) scope_.emplace(nullptr, outer.root());
+    if (!scope_) scope_.emplace(&outer, outer.root(), stop_scope::kind::shield);
     outer.link();
     return inner_.start({this, &arrived}, *scope_);
   }
@@ -50,15 +50,14 @@ class shield_operation {
   result<value_type> take() { return inner_.take(); }
 
  private:
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<shield_operation*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<shield_operation>(target);
     destroy_abandoned(next.abandoned);
     self.scope_.reset();
     return next.go_on(self.to_, next.error);
   }
 
   A inner_;
-  continuation to_;
   std::optional<stop_scope> scope_;
 };
 

@@ -107,11 +107,11 @@ struct spawned final : spawned_base {
 
   static std::coroutine_handle<> launch_body(spawned_base& base) noexcept {
     auto& self = static_cast<spawned&>(base);
-    return self.body.start({&self, &arrived}, self.scope);
+    return self.body.start(continuation::end(&self, &arrived), self.scope);
   }
 
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto* self = static_cast<spawned*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto* self = continuation::ended<spawned>(target);
     destroy_abandoned(next.abandoned);
     self->body.destroy_frame();
     bool mine = false;
@@ -163,6 +163,7 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where,
   if (name != nullptr) state->root.set_name(*name);
   inherit_locals(state->root);
   count_spawn(on);
+  note_birth(state->root, state->scope);
   post_fork(on, *state);
   return join_handle<T>(state);
 }
@@ -179,6 +180,7 @@ join_handle<T> spawn_here(task<T>&& t, std::source_location where,
   if (name != nullptr) state->root.set_name(*name);
   inherit_locals(state->root);
   here.count_spawn();
+  note_birth(state->root, state->scope);
   here.post_fork(*state);
   return join_handle<T>(state);
 }

@@ -22,15 +22,32 @@ bool stop_scope::mark() noexcept {
   std::uintptr_t marked;
   do {
     if ((word & stopped_bit) != 0) return false;
-    marked = word | stopped_bit | (word != 0 ? busy_bit : 0);
+    marked = word | stopped_bit | ((word & ~bits) != 0 ? busy_bit : 0);
     // (B)
   } while (!word_.compare_exchange_weak(word, marked, order::acq_rel, order::relaxed));
-  if (word == 0) return true;
-  auto* op = reinterpret_cast<operation*>(word);
+  if ((word & ~bits) == 0) return true;
+  auto* op = reinterpret_cast<operation*>(word & ~bits);
   op->cancel();
   const std::uintptr_t before = word_.fetch_and(~busy_bit, order::acq_rel);  // (D) pairs with (C)
   if ((before & ~(stopped_bit | busy_bit)) == 0) root_->post(*op);  // it left while we were busy
   return true;
+}
+
+operation* stop_scope::hold() noexcept {
+  static_assert(alignof(operation) > bits);
+  std::uintptr_t word = word_.load(order::relaxed);
+  do {
+    if ((word & ~bits) == 0) return nullptr;
+    MAGPIE_DEBUG_ASSERT((word & held_bit) == 0);  // one onlooker at a time
+    // (E) pairs with (A)
+  } while (!word_.compare_exchange_weak(word, word | held_bit, order::acquire, order::relaxed));
+  return reinterpret_cast<operation*>(word & ~bits);
+}
+
+void stop_scope::release(operation& held) noexcept {
+  const std::uintptr_t before = word_.fetch_and(~held_bit, order::acq_rel);  // (F) with (C), (D)
+  // It left meanwhile, and no canceller is left to post it.
+  if ((before & ~(stopped_bit | held_bit)) == 0) root_->post(held);
 }
 
 void stop_scope::link() noexcept {
@@ -45,7 +62,7 @@ void stop_scope::link() noexcept {
     // Acquire pairs with (B): who is refused by it sees what the stopper did before.
     const bool stopped = (parent->word_.load(order::acquire) & stopped_bit) != 0;
     parent->lock_.unlock();
-    if (stopped) scope->request_stop();
+    if (stopped && scope->kind_ != kind::shield) scope->request_stop();
   }
 }
 
@@ -97,7 +114,7 @@ void stop_scope::request_stop() noexcept {
     work = scope->walk_next_;
     for (stop_scope* child = scope->pin_first_child(); child != nullptr;) {
       // A child that is marked already has had its own walk.
-      const bool descend = child->mark();
+      const bool descend = child->kind_ != kind::shield && child->mark();
       stop_scope* next = scope->next_pinned(child, descend);
       if (descend) {
         child->walk_next_ = work;

@@ -7,7 +7,7 @@
 ///
 /// One word per scope decides every race between entering, leaving and stopping an operation:
 ///
-///     word = operation pointer | STOPPED | BUSY
+///     word = operation pointer | STOPPED | BUSY | HELD
 ///
 ///     state            enter(op)  leave()                 request_stop()      canceller done
 ///     idle             -> op      -                       -> STOPPED          -
@@ -23,11 +23,28 @@
 /// operation's fields visible to the canceller's mark (B); leave (C) makes the completion visible
 /// to the canceller's end (D), and D makes the canceller's writes visible to the second run.
 ///
+/// HELD is the same for somebody who only looks (live_tasks.hpp): whoever leaves meanwhile gets
+/// false, and the one of canceller and onlooker who is done last posts the operation.
+///
+///     state                leave()                hold()         release(), or canceller done
+///     no operation         -                      refused        -
+///     op | …               as above               -> op|HELD|…   -
+///     op|HELD|…            -> HELD|…, false       (one at once)  -> op|…
+///     HELD alone, or BUSY  -                      -              -> neither, posts op
+///     HELD|BUSY            -                      -              -> the other one alone
+///
+/// Holding (E) is an acquire and pairs with (A): the onlooker sees the operation and the frames
+/// that wait for it.  Its end (F) pairs with (C): its reads come before what the task does next;
+/// and with (D), as each of the two may be the one who posts.
+///
+/// A scope's kind says what else is known of it.  The walk of a stop passes by a *shield*, which is
+/// linked so that it can be listed, and nothing in it looks upwards for a stop.
+///
 /// A scope is linked into its parent *lazily*, at its first operation: a task that never waits
 /// never touches its parent.  Linking and the walk meet under the parent's spin lock: either the
 /// walk sees the child, or the child sees the parent's STOPPED.  The walk pins a child while it
 /// works on it, and the child's destructor waits for the pin; no lock is held while an operation
-/// is cancelled.
+/// is cancelled.  An onlooker pins the same way; there is one at a time in the process.
 ///
 /// Threads: enter, leave, stop_requested, link and destruction by the task that runs in the scope
 /// (one thread at a time); request_stop from any thread that knows the scope to be alive.
@@ -44,12 +61,23 @@ namespace magpie {
 class operation;
 struct task_root;
 
+namespace detail {
+class scope_walk;
+}
+
 class stop_scope {
  public:
+  enum class kind : std::uint8_t {
+    plain,
+    local,   ///< A `local_scope`; see task_local.hpp.
+    shield,  ///< Out of reach of stops from above.
+    group,   ///< A `group_scope`; see task_group.hpp.
+    aside,   ///< Its operation waits beside the task's own chain of awaits.
+  };
+
   /// A scope below `parent`; null for the root of a tree.
-  /// `local`: it is a `local_scope`; see task_local.hpp.
-  stop_scope(stop_scope* parent, task_root& root, bool local = false) noexcept
-      : parent_(parent), root_(&root), local_(local) {}
+  stop_scope(stop_scope* parent, task_root& root, kind what = kind::plain) noexcept
+      : parent_(parent), root_(&root), kind_(what) {}
   stop_scope(const stop_scope&) = delete;
   stop_scope& operator=(const stop_scope&) = delete;
 
@@ -68,7 +96,8 @@ class stop_scope {
   /// The task that this scope belongs to.
   task_root& root() const noexcept { return *root_; }
   stop_scope* parent() const noexcept { return parent_; }
-  bool has_local() const noexcept { return local_; }
+  kind what() const noexcept { return kind_; }
+  bool has_local() const noexcept { return kind_ == kind::local; }
 
   /// True once this scope or one above it was stopped.  An unlinked scope looks upwards, as far as
   /// the first linked one, which the walk has marked if need be: no lock, and no linking for a task
@@ -77,7 +106,7 @@ class stop_scope {
     for (const stop_scope* scope = this;; scope = scope->parent_) {
       // Acquire pairs with (B): what the stopper did before is visible.
       if ((scope->word_.load(order::acquire) & stopped_bit) != 0) return true;
-      if (scope->linked_ || scope->parent_ == nullptr) return false;
+      if (scope->linked_ || scope->parent_ == nullptr || scope->kind_ == kind::shield) return false;
     }
   }
 
@@ -88,10 +117,15 @@ class stop_scope {
 
   /// Ends the current operation; false hands it to the canceller (see above).  Cost: one RMW.
   bool leave() noexcept {
-    const std::uintptr_t before = word_.fetch_and(stopped_bit | busy_bit, order::acq_rel);  // (C)
-    MAGPIE_DEBUG_ASSERT((before & ~(stopped_bit | busy_bit)) != 0);
-    return (before & busy_bit) == 0;
+    const std::uintptr_t before = word_.fetch_and(bits, order::acq_rel);  // (C)
+    MAGPIE_DEBUG_ASSERT((before & ~bits) != 0);
+    return (before & (busy_bit | held_bit)) == 0;
   }
+
+  /// Keeps the current operation, which is returned, and the frames that wait for it, as they are
+  /// until `release`; null when there is none.  The scope must be pinned.
+  operation* hold() noexcept;
+  void release(operation& held) noexcept;
 
   /// Stops this scope and everything below it.  Idempotent, iterative, resumes nobody inline.
   void request_stop() noexcept;
@@ -107,8 +141,12 @@ class stop_scope {
   void link() noexcept;
 
  private:
+  friend class detail::scope_walk;
+
   static constexpr std::uintptr_t stopped_bit = 1;
   static constexpr std::uintptr_t busy_bit = 2;
+  static constexpr std::uintptr_t held_bit = 4;
+  static constexpr std::uintptr_t bits = stopped_bit | busy_bit | held_bit;
 
   bool mark() noexcept;
   void unlink() noexcept;
@@ -126,9 +164,10 @@ class stop_scope {
   stop_scope* walk_next_ = nullptr;  ///< The walk's work list; owned by the walker that marked us.
   spin_lock lock_;
   bool linked_ = false;  ///< Written by the scope's own task only.
-  bool local_;           ///< Never changes.
-  std::uint8_t pins_ =
-      0;  ///< By the one walk that may pass, twice at most; under the parent's lock_.
+  kind kind_;            ///< Never changes.
+  /// By the one stop's walk that may pass and the one onlooker, each twice at most; under the
+  /// parent's lock_.
+  std::uint8_t pins_ = 0;
 };
 
 }  // namespace magpie

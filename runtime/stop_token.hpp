@@ -104,7 +104,7 @@ class scope_follower : public operation {
 
   /// `to` goes on when `finish` had to leave the follower to the walk.
   void start(detail::continuation to, stop_scope& outer) noexcept {
-    scope_.emplace(&outer, outer.root());
+    scope_.emplace(&outer, outer.root(), stop_scope::kind::aside);
     prepare(to, *scope_);
     begun_ = begin();
     if (!begun_) source_.request_stop();
@@ -133,7 +133,7 @@ class scope_follower : public operation {
 };
 
 template <class F, class A>
-class with_stop_token_operation {
+class with_stop_token_operation : public boundary {
  public:
   using value_type = typename A::value_type;
 
@@ -159,22 +159,21 @@ class with_stop_token_operation {
   result<value_type> take() { return inner_->take(); }
 
  private:
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<with_stop_token_operation*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<with_stop_token_operation>(target);
     self.error_ = next.error;
     self.traced_ = next.traced;
     destroy_abandoned(next.abandoned);
     if (!self.follower_->finish()) return std::noop_coroutine();
     return next.go_on(self.to_, self.error_);
   }
-  static std::coroutine_handle<> released(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<with_stop_token_operation*>(boundary);
+  static std::coroutine_handle<> released(void* target, step& next) noexcept {
+    auto& self = boundary::from<with_stop_token_operation>(target);
     next.traced = self.traced_;
     return next.go_on(self.to_, self.error_);
   }
 
   F function_;
-  continuation to_;
   std::optional<scope_follower> follower_;
   std::optional<A> inner_;
   std::error_code error_;

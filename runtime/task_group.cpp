@@ -59,7 +59,8 @@ void task_group::child_ended(std::error_code error, void* exception, bool isolat
 }
 
 std::coroutine_handle<> task_group::ended(detail::step& next) noexcept {
-  return ended_hook_(ended_target_, next);
+  const detail::continuation& last = scope_.ended();
+  return last.hook(last.target, next);
 }
 
 }  // namespace magpie

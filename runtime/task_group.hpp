@@ -41,6 +41,30 @@ namespace detail {
 template <class G, class F, class T>
 class group_operation;
 
+/// The scope of a group, which knows what goes on when the group has ended.
+class group_scope : public stop_scope {
+ public:
+  explicit group_scope(stop_scope& outer) noexcept
+      : stop_scope(&outer, outer.root(), kind::group) {}
+
+  /// Before anybody else can see the group.
+  void open(boundary& around, arrival_hook last) noexcept {
+    ended_ = {&around, last};
+    link();
+  }
+
+  /// Where the last child goes on.
+  const continuation& ended() const noexcept { return ended_; }
+
+  /// For onlookers: the awaiting task waits for the children alone.
+  void body_ended() noexcept { waits_.store(true, order::relaxed); }  // publishes nothing
+  bool waits_for_children() const noexcept { return waits_.load(order::relaxed); }
+
+ private:
+  continuation ended_;
+  atomic<bool> waits_{false};
+};
+
 /// A child's state without its type.
 struct group_child_base : runnable {
   group_child_base(run_function begin, task_group& in, bool alone,
@@ -52,6 +76,12 @@ struct group_child_base : runnable {
   stop_scope scope;
 };
 
+/// Puts a new child where the workers find it.
+inline void post_child(group_child_base& child) noexcept {
+  note_birth(child.root, child.scope);
+  post_fork(*child.root.home, child);
+}
+
 template <class T>
 struct group_child final : group_child_base {
   group_child(task<T>&& t, task_group& in, bool alone, std::source_location where) noexcept
@@ -59,9 +89,9 @@ struct group_child final : group_child_base {
 
   static void begin(runnable& work) noexcept {
     auto& self = static_cast<group_child&>(work);
-    resume(self.body.start({&self, &arrived}, self.scope));
+    resume(self.body.start(continuation::end(&self, &arrived), self.scope));
   }
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept;
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept;
 
   task_operation<T> body;
 };
@@ -74,9 +104,7 @@ class task_group {
   struct setup {};
 
   explicit task_group(stop_scope& outer, setup = setup()) noexcept
-      : scope_(&outer, outer.root()), alone_(detail::this_context().alone) {
-    scope_.link();
-  }
+      : scope_(outer), alone_(detail::this_context().alone) {}
   task_group(const task_group&) = delete;
   task_group& operator=(const task_group&) = delete;
   ~task_group();
@@ -155,7 +183,7 @@ class task_group {
     auto* made = make_child<detail::group_child<T>>(std::move(t), *this, isolated, where);
     if (made == nullptr) return;
     if (name != nullptr) made->root.set_name(*name);
-    detail::post_fork(*made->root.home, *made);
+    detail::post_child(*made);
   }
   void count_up() noexcept {
     std::size_t before;
@@ -186,7 +214,7 @@ class task_group {
   }
 
  private:
-  stop_scope scope_;
+  detail::group_scope scope_;
   atomic<std::size_t> pending_{1};  ///< The body counts as one.
   const bool alone_;  ///< The runtime has one worker, so no read-modify-write is needed.
   atomic<bool> stopped_{false};
@@ -194,15 +222,13 @@ class task_group {
   std::error_code error_ = no_error;
   void* exception_ = nullptr;
   error_trace* trace_ = nullptr;  ///< Of the first failure.
-  detail::arrival_hook ended_hook_ = nullptr;
-  void* ended_target_ = nullptr;
 };
 
 namespace detail {
 
 template <class T>
-std::coroutine_handle<> group_child<T>::arrived(void* boundary, step& next) noexcept {
-  auto* self = static_cast<group_child*>(boundary);
+std::coroutine_handle<> group_child<T>::arrived(void* target, step& next) noexcept {
+  auto* self = continuation::ended<group_child>(target);
   task_group& group = *self->group;
   destroy_abandoned(next.abandoned);
   self->body.destroy_frame();
@@ -217,7 +243,7 @@ std::coroutine_handle<> group_child<T>::arrived(void* boundary, step& next) noex
 
 /// The awaitable behind with_task_group: a group of kind G, and its body as one more party.
 template <class G, class F, class T>
-class group_operation : gated_runnable {
+class group_operation : gated_runnable, public boundary {
  public:
   using value_type = T;
 
@@ -237,8 +263,7 @@ class group_operation : gated_runnable {
     to_ = to;
     group_.emplace(scope, setup_);
     task_group& group = *group_;
-    group.ended_hook_ = &last_child;
-    group.ended_target_ = this;
+    group.scope_.open(*this, &last_child);
     body_scope_.emplace(&group_->scope(), scope.root());
     body_.emplace(function_(*group_));
     return body_->start({this, &body_arrived}, *body_scope_);
@@ -250,8 +275,8 @@ class group_operation : gated_runnable {
   bool has_exception() const noexcept { return body_ && body_->has_exception(); }
 
  private:
-  static std::coroutine_handle<> body_arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<group_operation*>(boundary);
+  static std::coroutine_handle<> body_arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<group_operation>(target);
     destroy_abandoned(next.abandoned);
     self.body_->destroy_frame();
     if (next.error || self.body_->has_exception()) {
@@ -259,28 +284,28 @@ class group_operation : gated_runnable {
       self.group_->child_ended(next.error, exception, false, self.body_scope_->root());
     }
     self.body_scope_.reset();
+    self.group_->scope_.body_ended();
     if (!self.group_->count_down()) return std::noop_coroutine();
-    finished(&self, next);
+    finished(self, next);
     return nullptr;
   }
 
   /// The last child has ended, in a task of its own: the awaiting task may have to wait for its
   /// other branches before it goes on.
-  static std::coroutine_handle<> last_child(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<group_operation*>(boundary);
+  static std::coroutine_handle<> last_child(void* target, step& next) noexcept {
+    auto& self = boundary::from<group_operation>(target);
     if (!pass_gate(self.group_->scope_.root(), self, &last_child_ended))
       return std::noop_coroutine();
-    return finished(boundary, next);
+    return finished(self, next);
   }
   static void last_child_ended(runnable& work) noexcept {
     step next;
-    static_cast<void>(finished(&static_cast<group_operation&>(work), next));
+    static_cast<void>(finished(static_cast<group_operation&>(work), next));
     resume(deliver_on(next));
   }
 
   /// Everybody has ended: hands the group's outcome on.
-  static std::coroutine_handle<> finished(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<group_operation*>(boundary);
+  static std::coroutine_handle<> finished(group_operation& self, step& next) noexcept {
     task_group& group = *self.group_;
     task_root& outer = group.scope_.root();
     run_in(*group.scope_.parent());
@@ -295,7 +320,6 @@ class group_operation : gated_runnable {
 
   F function_;
   [[no_unique_address]] typename G::setup setup_;
-  continuation to_;
   std::optional<G> group_;
   std::optional<stop_scope> body_scope_;
   std::optional<task_operation<T>> body_;

@@ -25,7 +25,8 @@ local_node* visible_locals(const stop_scope& from) noexcept {
 
 local_node* visible_locals() noexcept {
   const context* const here = current_context;
-  return here == nullptr || here->running == nullptr ? nullptr : visible_locals(*here->running);
+  return here == nullptr || here->running_here() == nullptr ? nullptr
+                                                            : visible_locals(*here->running_here());
 }
 
 void take_locals(task_root& root) noexcept {

@@ -75,7 +75,7 @@ class local_scope final : public stop_scope {
  public:
   /// Takes over the hold of `first`.
   local_scope(stop_scope& outer, local_node& first) noexcept
-      : stop_scope(&outer, outer.root(), true), first_(&first) {}
+      : stop_scope(&outer, outer.root(), kind::local), first_(&first) {}
   ~local_scope() {
     close();
     local_node::release(first_);
@@ -92,7 +92,7 @@ local_node* visible_locals(const stop_scope& scope) noexcept;
 local_node* visible_locals() noexcept;
 
 template <class T, class A>
-class local_operation {
+class local_operation : public boundary {
  public:
   using value_type = typename A::value_type;
 
@@ -120,8 +120,8 @@ class local_operation {
   result<value_type> take() { return inner_.take(); }
 
  private:
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<local_operation*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = boundary::from<local_operation>(target);
     const std::error_code error = next.error;
     destroy_abandoned(next.abandoned);
     if constexpr (requires { self.inner_.destroy_frame(); }) self.inner_.destroy_frame();
@@ -133,7 +133,6 @@ class local_operation {
   const void* key_;
   T value_;
   A inner_;
-  continuation to_;
   std::optional<local_scope> scope_;
 };
 

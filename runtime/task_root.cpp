@@ -3,6 +3,7 @@
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/frame_pool.hpp>
 #include <magpie/runtime/scheduler.hpp>
+#include <magpie/runtime/stop_scope.hpp>
 #include <magpie/runtime/task_local.hpp>
 
 #include <algorithm>
@@ -16,6 +17,7 @@ namespace magpie {
 struct task_root::extra {
   detail::local_node* locals = nullptr;
   const char* literal = nullptr;
+  std::uint64_t born_ns = 0;
   std::uint8_t size = 0;  ///< Of the copied name.
   char copy[task_name::size_max] = {};
 };
@@ -100,7 +102,23 @@ void task_root::set_locals(detail::local_node* held) noexcept {
   tag_ = id() << kind_bits | values;
 }
 
+std::uint64_t task_root::born_ns() const noexcept {
+  return attached_kind() == details ? static_cast<const extra*>(attached_)->born_ns : 0;
+}
+
+void task_root::set_born(std::uint64_t now_ns) noexcept {
+  if (extra* const more = own_extra()) more->born_ns = now_ns;
+}
+
 namespace detail {
+
+constinit atomic<bool> tasks_tracked{false};
+
+void track(task_root& root, stop_scope& scope) noexcept {
+  if (!root.home->settings().track_tasks) return;
+  root.set_born(root.home->now_ns());
+  scope.link();
+}
 
 std::uint64_t take_id(scheduler& home) noexcept { return home.take_ids(1); }
 

@@ -21,6 +21,7 @@
 namespace magpie {
 
 class scheduler;
+class stop_scope;
 struct runnable;
 struct error_trace;
 
@@ -58,6 +59,11 @@ struct task_root {
   /// By the spawner, before anybody else sees the task; takes over the hold.
   void set_locals(detail::local_node* held) noexcept;
 
+  /// When the task was spawned, in the scheduler's time; 0 when nobody noted it.
+  std::uint64_t born_ns() const noexcept;
+  /// By the spawner, before anybody else sees the task; without memory nothing is noted.
+  void set_born(std::uint64_t now_ns) noexcept;
+
   scheduler* home;
   error_trace* trace = nullptr;  ///< Allocated at the first raise; null until then.
   std::source_location spawned;  ///< Where the task was spawned.
@@ -91,6 +97,18 @@ inline void inherit_locals(task_root& root) noexcept {
   // Relaxed: whoever sees a value runs after it was set.
   if (task_locals_used.load(order::relaxed)) [[unlikely]]
     take_locals(root);
+}
+
+/// Some runtime was set up with `track_tasks`.
+extern atomic<bool> tasks_tracked;
+
+/// Lists a new task, whose state is complete and not posted yet, from now on.
+void track(task_root& root, stop_scope& scope) noexcept;
+
+inline void note_birth(task_root& root, stop_scope& scope) noexcept {
+  // Relaxed: whoever spawns in such a runtime runs after it was made.
+  if (tasks_tracked.load(order::relaxed)) [[unlikely]]
+    track(root, scope);
 }
 
 /// A block of ids for `here`, whose first is returned; or one id for a foreign thread.

@@ -216,7 +216,7 @@ void worker::execute(runnable& work) noexcept {
   while (deferred_joins != nullptr) detail::join_base::enlist_innermost(*this);
   if (gates != nullptr) [[unlikely]]
     detail::run_gate::serve(*this);
-  running = nullptr;
+  running.store(nullptr, order::relaxed);
 }
 
 /// What to run next of what this worker has itself.

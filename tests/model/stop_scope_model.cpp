@@ -1,8 +1,9 @@
-/// Model: an operation resolves exactly once, however its completion, a stop and the end of its
-/// scope meet. The real scope under the checker; the operation is armed, completed and cancelled as
-/// a join or a sleep is.
+/// Model: an operation resolves exactly once, however its completion, a stop, an onlooker and the
+/// end of its scope meet. The real scope under the checker; the operation is armed, completed
+/// and cancelled as a join or a sleep is.
 #include <magpie/tests/model/model.hpp>
 
+#include <magpie/runtime/scope_walk.hpp>
 #include <magpie/runtime/stop_scope.cpp>
 #include <magpie/runtime/task_root.hpp>
 
@@ -30,7 +31,8 @@ class waiting : public magpie::operation {
   using operation::end;
   void place_in(stop_scope& scope) noexcept { prepare({}, scope); }
 
-  plain<int> described{0};      ///< Written before it begins, read by its canceller.
+  /// Written before it begins and after it ended; read by its canceller and by onlookers.
+  plain<int> described{0};
   plain<int> was_cancelled{0};  ///< Written by its canceller, read when it has ended.
   plain<int> link{0};           ///< Written by whoever posts it, and by the queue's owner.
 
@@ -85,6 +87,7 @@ struct world {
     } else {
       MAGPIE_ASSERT(reason == lonely);
     }
+    op->described = 2;  // nobody looks any more
     op.reset();
     ended = ended + 1;
   }
@@ -106,6 +109,17 @@ struct world {
   void stop_with_reason(stop_scope& at) {
     reason = 1;
     at.request_stop();
+  }
+
+  /// Goes over the tree and reads what waits.
+  void look() {
+    detail::scope_walk walk(top);
+    while (stop_scope* const at = walk.next()) {
+      operation* const held = at->hold();
+      if (held == nullptr) continue;
+      MAGPIE_ASSERT(static_cast<waiting*>(held)->described == 1);
+      at->release(*held);
+    }
   }
 
   void after() {
@@ -197,6 +211,46 @@ struct linking_and_stop : scenario<linking_and_stop, 2>, world {
   void after() { world::after(); }
 };
 
+/// A completion while somebody looks.
+struct completion_and_look : scenario<completion_and_look, 3>, world {
+  void before() {
+    world::before();
+    scope->link();  // the onlooker learns of the operation by the word alone
+  }
+  void thread(unsigned index) {
+    if (index == 0) await_and_close();
+    if (index == 1) look();
+    if (index == 2) complete();
+  }
+  void after() { world::after(); }
+};
+
+/// A stop while somebody looks: the last of canceller and onlooker posts.
+struct stop_and_look : scenario<stop_and_look, 3>, world {
+  void before() {
+    world::before();
+    lonely = 1;
+  }
+  void thread(unsigned index) {
+    if (index == 0) await_and_close();
+    if (index == 1) look();
+    if (index == 2) stop_with_reason(top);
+  }
+  void after() { world::after(); }
+};
+
+/// Everything at once.
+struct completion_stop_and_look : scenario<completion_stop_and_look, 4>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) {
+    if (index == 0) await_and_close();
+    if (index == 1) look();
+    if (index == 2) top.request_stop();
+    if (index == 3) complete();
+  }
+  void after() { world::after(); }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -207,8 +261,11 @@ int main(int argc, char** argv) {
                      entry<stop_at_the_scope>("stop_at_the_scope", 3),
                      entry<completion_and_stop>("completion_and_stop", 2),
                      entry<linking_and_stop>("linking_and_stop", 2),
-                     entry<two_stops>("two_stops", 1)},
-       .files = {"runtime/stop_scope.hpp", "runtime/stop_scope.cpp"},
+                     entry<two_stops>("two_stops", 1),
+                     entry<completion_and_look>("completion_and_look", 2),
+                     entry<stop_and_look>("stop_and_look", 1),
+                     entry<completion_stop_and_look>("completion_stop_and_look", 1)},
+       .files = {"runtime/scope_walk.hpp", "runtime/stop_scope.hpp", "runtime/stop_scope.cpp"},
        .logic_mutants = {"cancel_posts_nothing", "busy_canceller_posts_nothing"}},
       argc, argv);
 }

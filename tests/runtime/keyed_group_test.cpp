@@ -84,13 +84,13 @@ task<> drops_completed_waits(counted here) {
     co_await sleep_for(100us);
     {
       auto dropped = group.next();
-      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running));
+      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running_here()));
       EXPECT_FALSE(group.contains(1));
     }
     EXPECT_TRUE(group.contains(1));
     {
       auto dropped = group.next();
-      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running));
+      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running_here()));
       EXPECT_FALSE(group.spawn(1, after(1us, 20, here)));
     }
     const auto one = co_await group.next();

@@ -154,7 +154,7 @@ task<> drops_a_completed_wait(counted here) {
     co_await sleep_for(100us);
     {
       auto dropped = group.next();
-      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running));
+      EXPECT_TRUE(dropped.try_complete(*detail::this_context().running_here()));
     }
     const auto one = co_await group.next();
     EXPECT_EQ(one.value().value(), 1);

@@ -3,6 +3,7 @@
 
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/operation.hpp>
+#include <magpie/runtime/scope_walk.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
@@ -98,6 +99,106 @@ TEST_F(stop_scopes, an_operation_that_leaves_while_it_is_cancelled_is_posted_by_
     EXPECT_TRUE(op.end());                // the second run
     EXPECT_TRUE(on.block_on(nothing()));  // takes what was posted out of the queue
   }
+}
+
+TEST_F(stop_scopes, there_is_nothing_to_hold_without_an_operation) {
+  stop_scope scope(nullptr, root);
+  EXPECT_EQ(scope.hold(), nullptr);
+  scope.request_stop();
+  EXPECT_EQ(scope.hold(), nullptr);
+}
+
+TEST_F(stop_scopes, an_operation_that_leaves_while_it_is_held_is_posted_by_the_onlooker) {
+  stop_scope scope(nullptr, root);
+  for (const bool stops : {false, true}) {
+    manual_operation op;
+    op.place_in(scope);
+    ASSERT_TRUE(op.begin());
+    ASSERT_EQ(scope.hold(), &op);
+    EXPECT_FALSE(op.end());
+    if (stops) scope.request_stop();
+    EXPECT_EQ(op.cancels, 0);  // it has left: there is nothing to cancel
+    scope.release(op);
+    EXPECT_TRUE(op.end());                // the second run
+    EXPECT_TRUE(on.block_on(nothing()));  // takes what was posted out of the queue
+  }
+}
+
+TEST_F(stop_scopes, a_held_operation_may_be_cancelled_and_is_posted_once) {
+  stop_scope scope(nullptr, root);
+  manual_operation op;
+  op.leaves_in_cancel = true;
+  op.place_in(scope);
+  ASSERT_TRUE(op.begin());
+  ASSERT_EQ(scope.hold(), &op);
+  scope.request_stop();
+  EXPECT_EQ(op.cancels, 1);
+  EXPECT_FALSE(op.left);
+  // Should the canceller have posted it too, it would be in the queue twice.
+  scope.release(op);
+  EXPECT_TRUE(op.end());
+  EXPECT_TRUE(on.block_on(nothing()));
+}
+
+TEST_F(stop_scopes, holding_what_does_not_leave_changes_nothing) {
+  stop_scope scope(nullptr, root);
+  manual_operation op;
+  op.place_in(scope);
+  ASSERT_TRUE(op.begin());
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(scope.hold(), &op);
+    scope.release(op);
+  }
+  EXPECT_TRUE(op.end());
+}
+
+TEST_F(stop_scopes, a_shield_is_in_the_tree_and_no_stop_from_above_reaches_it) {
+  stop_scope top(nullptr, root);
+  stop_scope middle(&top, root);
+  stop_scope shield(&middle, root, stop_scope::kind::shield);
+  stop_scope below(&shield, root);
+  manual_operation op;
+  op.place_in(below);
+  ASSERT_TRUE(op.begin());
+  detail::scope_walk walk(top);
+  for (stop_scope* expected : {&middle, &shield, &below}) EXPECT_EQ(walk.next(), expected);
+  EXPECT_EQ(walk.depth(), 3U);
+  EXPECT_EQ(walk.next(), nullptr);
+  top.request_stop();
+  EXPECT_TRUE(middle.stop_requested());
+  EXPECT_FALSE(shield.stop_requested() || below.stop_requested());
+  EXPECT_EQ(op.cancels, 0);
+  shield.request_stop();
+  EXPECT_EQ(op.cancels, 1);
+  EXPECT_TRUE(op.end());
+}
+
+TEST_F(stop_scopes, a_shield_that_links_itself_below_a_stopped_scope_is_not_stopped) {
+  stop_scope top(nullptr, root);
+  top.request_stop();
+  stop_scope shield(&top, root, stop_scope::kind::shield);
+  manual_operation op;
+  op.place_in(shield);
+  EXPECT_TRUE(op.begin());
+  EXPECT_TRUE(op.end());
+}
+
+TEST_F(stop_scopes, a_walk_meets_each_scope_once_and_new_ones_are_behind_it) {
+  stop_scope top(nullptr, root);
+  std::deque<stop_scope> left;
+  for (int i = 0; i < 4; ++i) left.emplace_back(&top, root).link();
+  std::deque<stop_scope> low;
+  for (int i = 0; i < 3; ++i) low.emplace_back(&left[1], root).link();
+  detail::scope_walk walk(top);
+  std::vector<stop_scope*> met{walk.next()};
+  stop_scope late(&top, root);
+  late.link();
+  while (stop_scope* const scope = walk.next()) met.push_back(scope);
+  const std::vector<stop_scope*> expected{&left[3], &left[2], &left[1], &low[2],
+                                          &low[1],  &low[0],  &left[0]};
+  EXPECT_EQ(met, expected);
+  low.clear();
+  left.clear();
 }
 
 TEST_F(stop_scopes, children_link_lazily_and_see_a_stop_that_came_before) {

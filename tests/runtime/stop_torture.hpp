@@ -1,7 +1,10 @@
 /// Stops at every possible moment: the harness.  A victim is made again and again, aborted from
-/// workers and from foreign threads, and each outcome is counted exactly.
+/// workers and from foreign threads, looked at meanwhile, and each outcome is counted exactly.
 #pragma once
 
+#include <magpie/runtime/live_tasks.hpp>
+#include <magpie/runtime/root_group.hpp>
+#include <magpie/runtime/runtime_list.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
@@ -9,6 +12,7 @@
 
 #include <sched.h>
 
+#include <mutex>
 #include <thread>
 
 namespace magpie::tests {
@@ -32,7 +36,16 @@ inline task<> sleeping(int i, tally& counts) {
   co_await sleep_for(std::chrono::microseconds(i % 40));
 }
 
-/// Aborts what it is given, on a thread that is no worker.
+/// Lists what is alive in every runtime, and copies each stack that waits: an operation has to bear
+/// being looked at at every moment, as it has to bear being stopped.
+inline void look_at_all() {
+  const std::lock_guard alone(detail::runtime_list::looking());
+  for (root_group* of = detail::runtime_list::first(); of != nullptr;
+       of = detail::runtime_list::after(*of))
+    static_cast<void>(detail::list_tasks(*of));
+}
+
+/// Aborts what it is given, on a thread that is no worker, and looks at everything meanwhile.
 class foreign_stopper {
  public:
   foreign_stopper() : thread_([this] { work(); }) {}
@@ -56,6 +69,7 @@ class foreign_stopper {
         handle->abort();
         next_.store(nullptr, order::release);
       } else {
+        look_at_all();
         ::sched_yield();
       }
     }
@@ -77,6 +91,7 @@ inline task<> stop_some(victim make, int first, int last, tally& counts, foreign
     if (foreign != nullptr && i % 8 == 0) {
       co_await foreign->abort(handle);
     } else {
+      if (foreign == nullptr && i % 8 == 0) look_at_all();
       handle.abort();
     }
     const auto ended = co_await handle.join();

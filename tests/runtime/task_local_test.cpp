@@ -4,6 +4,7 @@
 #include <magpie/runtime/current_task.hpp>
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/result_group.hpp>
+#include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/timeout.hpp>
@@ -42,6 +43,8 @@ task<> awaits_others(int expected) {
   EXPECT_EQ(here, expected);
   const int under_a_timeout = co_await timeout(1h, sees_later());
   EXPECT_EQ(under_a_timeout, expected);
+  const int under_a_shield = co_await shielded(sees_later());
+  EXPECT_EQ(under_a_shield, expected);
   const auto late = co_await as_result(timeout(1us, sleep_for(1h)));
   EXPECT_EQ(error_of(late), errc::deadline);
   EXPECT_EQ(seen_id(), expected);
