@@ -92,6 +92,9 @@ inline context& this_context() noexcept {
 /// Says that the code that follows on this worker runs in `scope`.
 inline void run_in(stop_scope& scope) noexcept { this_context().running = &scope; }
 
+/// Whether what runs on `here` is inside an `unconstrained`; see budget.hpp.
+bool runs_unconstrained(const context& here) noexcept;
+
 /// Charges one inline completion; false when the budget is spent, and the operation must complete
 /// through the queue instead, so that the worker's other tasks get their turn.
 inline bool spend_budget(context& on) noexcept {
@@ -99,6 +102,7 @@ inline bool spend_budget(context& on) noexcept {
     --on.budget;
     return true;
   }
+  if (runs_unconstrained(on)) return true;
   on.budget_yields.store(on.budget_yields.load(order::relaxed) + 1, order::relaxed);
   return false;
 }

@@ -44,12 +44,14 @@ namespace magpie {
 class operation;
 struct task_root;
 
+/// What a scope is besides: the `local_scope` of a task local, or one of code without a budget.
+enum class scope_kind : std::uint8_t { plain, with_local, unconstrained };
+
 class stop_scope {
  public:
   /// A scope below `parent`; null for the root of a tree.
-  /// `local`: it is a `local_scope`; see task_local.hpp.
-  stop_scope(stop_scope* parent, task_root& root, bool local = false) noexcept
-      : parent_(parent), root_(&root), local_(local) {}
+  stop_scope(stop_scope* parent, task_root& root, scope_kind kind = scope_kind::plain) noexcept
+      : parent_(parent), root_(&root), kind_(kind) {}
   stop_scope(const stop_scope&) = delete;
   stop_scope& operator=(const stop_scope&) = delete;
 
@@ -67,7 +69,10 @@ class stop_scope {
   /// The task that this scope belongs to.
   task_root& root() const noexcept { return *root_; }
   stop_scope* parent() const noexcept { return parent_; }
-  bool has_local() const noexcept { return local_; }
+  /// It is a `local_scope`; see task_local.hpp.
+  bool has_local() const noexcept { return kind_ == scope_kind::with_local; }
+  /// Code in it has no budget; see budget.hpp.
+  bool is_unconstrained() const noexcept { return kind_ == scope_kind::unconstrained; }
 
   /// True once this scope or one above it was stopped.  An unlinked scope looks upwards, as far as
   /// the first linked one, which the walk has marked if need be: no lock, and no linking for a task
@@ -125,7 +130,7 @@ class stop_scope {
   stop_scope* walk_next_ = nullptr;  ///< The walk's work list; owned by the walker that marked us.
   spin_lock lock_;
   bool linked_ = false;  ///< Written by the scope's own task only.
-  bool local_;           ///< Never changes.
+  scope_kind kind_;      ///< Never changes.
   std::uint8_t pins_ =
       0;  ///< By the one walk that may pass, twice at most; under the parent's lock_.
 };

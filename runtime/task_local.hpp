@@ -75,7 +75,7 @@ class local_scope final : public stop_scope {
  public:
   /// Takes over the hold of `first`.
   local_scope(stop_scope& outer, local_node& first) noexcept
-      : stop_scope(&outer, outer.root(), true), first_(&first) {}
+      : stop_scope(&outer, outer.root(), scope_kind::with_local), first_(&first) {}
   ~local_scope() {
     close();
     local_node::release(first_);
