@@ -1,5 +1,6 @@
 #include <magpie/runtime/runtime.hpp>
 
+#include <magpie/runtime/blocking_pool.hpp>
 #include <magpie/runtime/clock.hpp>
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/root_group.hpp>
@@ -50,9 +51,9 @@ void detail::blocked_base::finished(std::error_code with) noexcept {
   waiter_->ended.notify_one();
 }
 
-void runtime::wait_for(detail::blocked_base& root) noexcept {
+void detail::wait_for(blocked_base& root) noexcept {
   MAGPIE_ASSERT(!on_worker());  // block_on inside a worker would wait for itself
-  scheduler& home = *core_->home;
+  scheduler& home = *root.root.home;
   home.roots->count_spawn();
   home.post(root);
   if (home.runs_here()) {
@@ -193,6 +194,10 @@ runtime_metrics collect(scheduler& from) noexcept {
   sum.workers = from.size();
   sum.live_tasks = from.roots->live();
   sum.injected_now = from.shared_queue().size();
+  const blocking_metrics blocking = from.blocking().metrics();
+  sum.blocking_threads = blocking.threads;
+  sum.blocking_queued = blocking.queued;
+  sum.blocking_running = blocking.running;
   for (std::size_t i = 0; i < from.size(); ++i) {
     worker& one = from.at(i);
     worker_counters& counted = one.counters();

@@ -285,6 +285,11 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   /// Threads: one joiner at a time.  Cost: no allocation; a wait if the task has not ended.
   detail::join_operation<T> join() & noexcept { return detail::join_operation<T>(state_, late_); }
 
+  /// The same for threads that are no workers (asserted): waits for the end of the task, which must
+  /// be of a runtime that is there as long.  Defined in runtime.hpp.
+  /// Errors: those of the task; stopped, when its runtime was shut down meanwhile.
+  result<T> blocking_join(std::source_location where = std::source_location::current()) &;
+
   /// Stops the task; its join then gives `errc::aborted` unless it ends otherwise.  Any thread.
   void abort() noexcept {
     if (state_ != nullptr) state_->abort();
