@@ -46,13 +46,13 @@ class operation : public detail::gated_runnable {
  protected:
   ~operation() { MAGPIE_ASSERT(phase_ != phase::pending); }
 
-  /// Notes where the outcome goes, and that the operation is a branch's, if it is.  First thing of
-  /// a start.
+  /// Notes where the outcome goes, and that the operation is a branch's or a pinned task's, if it
+  /// is.  First thing of a start.
   void prepare(detail::continuation to, stop_scope& scope) noexcept {
     to_ = to;
     scope_ = &scope;
-    if (const detail::run_gate* gate = scope.root().gate) [[unlikely]]
-      run = gate->operation_run;
+    if (scope.root().is_routed()) [[unlikely]]
+      run = &detail::run_routed_operation;
   }
 
   /// Enters the scope: false when it is stopped, and the operation does not begin.

@@ -321,6 +321,15 @@ void scheduler::post(runnable& work) noexcept {
   posting_.fetch_sub(1, order::release);  // (P2)
 }
 
+void scheduler::post_to(std::size_t index, runnable& work) noexcept {
+  worker& to = *workers_[index];
+  detail::context* const here = detail::current_context;
+  const bool foreign = here == nullptr || here->home != this;
+  if (foreign) posting_.fetch_add(1, order::relaxed);  // (P1)
+  to.post_inbox(work);
+  if (foreign) posting_.fetch_sub(1, order::release);  // (P2)
+}
+
 void scheduler::inject(runnable* first, runnable* last, std::size_t count) noexcept {
   const bool taken = injector_.push(first, last, count);
   MAGPIE_ASSERT(taken);  // the injector is never closed while somebody may post

@@ -52,6 +52,9 @@ class scheduler {
   /// the injector, waking a sleeper.  Any thread.
   void post(runnable& work) noexcept;
 
+  /// Puts `work` into the inbox of one worker: it runs there and nowhere else.  Any thread.
+  void post_to(std::size_t index, runnable& work) noexcept;
+
   /// Puts a chain from an overflowing queue into the injector.
   void inject(runnable* first, runnable* last, std::size_t count) noexcept;
 

@@ -164,6 +164,11 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where,
   return join_handle<T>(state);
 }
 
+/// In spawn_local.hpp.
+template <class T>
+join_handle<T> spawn_pinned(task<T>&& t, std::source_location where,
+                            const task_name* name) noexcept;
+
 /// The same on the calling worker's runtime: the hot path.
 template <class T>
 join_handle<T> spawn_here(task<T>&& t, std::source_location where,
@@ -329,6 +334,9 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   template <class U>
   friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location,
                                          const task_name*) noexcept;
+  template <class U>
+  friend join_handle<U> detail::spawn_pinned(task<U>&&, std::source_location,
+                                             const task_name*) noexcept;
   friend class runtime;
   explicit join_handle(detail::spawned<T>* state, bool late = false) noexcept
       : state_(state), late_(late) {}

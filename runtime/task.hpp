@@ -11,6 +11,7 @@
 
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/promise.hpp>
+#include <magpie/runtime/task_root.hpp>
 #include <magpie/util/errc.hpp>
 
 #include <coroutine>

@@ -115,6 +115,14 @@ void worker::take_in(runnable_chain& chain) noexcept {
   if (shared_ && chain.count > 1) offer(chain.count - 1);
 }
 
+/// No wake-up is lost, as with every other one: the push is before (N1), and whoever consumes that
+/// notice by (N2) looks into the inbox before it parks again.
+void worker::post_inbox(runnable& work) noexcept {
+  const bool taken = inbox_.push(work);
+  MAGPIE_ASSERT(taken);
+  if (detail::current_context != this) wake();
+}
+
 void worker::wake() noexcept {
   counters_.wakes.fetch_add(1, order::relaxed);  // several threads may wake at once
   // (N1) release with (N2): who consumes the notice sees what was done before it.  One wake-up in
@@ -157,7 +165,8 @@ bool worker::found_by_hook() noexcept {
   const worker_hooks& hooks = home->settings().hooks;
   if (hooks.parks == nullptr) return false;
   call(hooks.parks);
-  return lifo_.load(order::relaxed) != nullptr || !queue_.empty() || !forks_.empty();
+  return lifo_.load(order::relaxed) != nullptr || !queue_.empty() || !forks_.empty() ||
+         inbox_.size() != 0;
 }
 
 void worker::run(const atomic<bool>* done) noexcept {
@@ -219,8 +228,20 @@ void worker::execute(runnable& work) noexcept {
   running = nullptr;
 }
 
-/// What to run next of what this worker has itself.
+/// What to run next of what this worker has itself: the inbox by turns with the queues.
 runnable* worker::next() noexcept {
+  const bool turn = !std::exchange(inbox_had_turn_, false);
+  if (inbox_.size() != 0 && turn) [[unlikely]] {
+    if (runnable* work = inbox_.pop()) {
+      inbox_had_turn_ = true;
+      return work;
+    }
+  }
+  runnable* const work = next_of_queues();
+  return work != nullptr ? work : inbox_.pop();
+}
+
+runnable* worker::next_of_queues() noexcept {
   ++tick_;
   if (tick_ % io_interval == 0) {
     if (tick_ - polled_at_ >= poll_after_ && (io->ready() || io->unflushed() != 0 || io->blind())) {

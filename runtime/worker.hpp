@@ -3,18 +3,21 @@
 /// Order of work: the LIFO slot (what a running task woke last; three times in a row at most), then
 /// by turns the local queue (what was woken, oldest first) and the forks (what was spawned, newest
 /// first, now and then the oldest); when what the last turn of the reactor brought has run, but not
-/// before 8 tasks nor after 64, a look at the completions; every 61 tasks the injector.  With
-/// nothing left: the injector, half of another worker's queue or its oldest fork, then parking in
-/// the reactor.  While parked, one worker is the *watcher*: it wakes up now and then to see that
-/// nobody is stuck (rescue.cpp).
+/// before 8 tasks nor after 64, a look at the completions; every 61 tasks the injector.  What was
+/// sent to this worker alone, its inbox, takes turns with all of that.  With nothing left: the
+/// injector, half of another worker's queue or its oldest fork, then parking in the reactor.  While
+/// parked, one worker is the *watcher*: it wakes up now and then to see that nobody is stuck
+/// (rescue.cpp).
 ///
-/// `post_local`, `post_last` and the loop belong to the worker's own thread.  `wake`, and what a
-/// thief or rescuer uses (`queue`, `take_lifo`, the wheel under its lock), may be called from any
-/// worker.  In a simulation all workers live on one thread and `step` is called by the driver.
+/// `post_local`, `post_last` and the loop belong to the worker's own thread.  `wake`, `post_inbox`,
+/// and what a thief or rescuer uses (`queue`, `take_lifo`, the wheel under its lock), may be called
+/// from any worker.  In a simulation all workers live on one thread and `step` is called by the
+/// driver.
 #pragma once
 
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/fork_deque.hpp>
+#include <magpie/runtime/injector.hpp>
 #include <magpie/runtime/local_queue.hpp>
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
@@ -84,6 +87,9 @@ class alignas(cache_line_size) worker final : public detail::context {
   /// Puts `work` behind everything that is ready here.
   void post_tail(runnable& work) noexcept;
 
+  /// Gives `work` to this worker alone, and wakes it.  Any thread.
+  void post_inbox(runnable& work) noexcept;
+
   /// Ends this worker's parking.  Any thread.
   void wake() noexcept;
 
@@ -120,6 +126,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   runnable* steal_fork(worker& victim) noexcept;
   bool stole_in_vain() noexcept;
   void execute(runnable& work) noexcept;
+  runnable* next_of_queues() noexcept;
   runnable* next_queued() noexcept;
   runnable* starving_fork() noexcept;
   void take_in(runnable_chain& chain) noexcept;
@@ -147,6 +154,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   unsigned polled_at_ = 0;   ///< The tick of the last turn of the reactor.
   unsigned poll_after_ = 0;  ///< Ticks until the next one is worth its system call.
   unsigned lifo_streak_ = 0;
+  bool inbox_had_turn_ = false;
   std::int64_t oldest_fork_ = 0;  ///< The top of the forks as last looked at, and since when.
   std::uint64_t oldest_since_ns_ = 0;
   bool begun_ = false;  ///< The hook `starts` was called, and `stops` not yet.
@@ -173,6 +181,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   fork_deque forks_;
   timer_wheel wheel_;
   worker_counters counters_;
+  injector inbox_;  ///< What runs here and nowhere else: never stolen, never rescued.
   alignas(cache_line_size) atomic<bool> notified_{false};
   atomic<bool> parked_{false};
   atomic<int> cpu_clock_{-1};  ///< The CPU clock of the thread that runs the loop; -1 before.
