@@ -4,6 +4,7 @@
 /// anew after every suspension and never kept in a frame: a task may go on on another worker.
 #pragma once
 
+#include <magpie/runtime/running_note.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/atomic.hpp>
 
@@ -47,6 +48,8 @@ struct context {
   stop_scope* spawn_scope = nullptr;
   /// The stop scope of the frame that runs now: exact at each await, null between two tasks.
   stop_scope* running = nullptr;
+  /// The same for watchers on other threads.
+  running_note note;
   /// This worker's block of task ids; see task_root.hpp.
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;

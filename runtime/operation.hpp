@@ -77,7 +77,11 @@ class operation : public detail::gated_runnable {
   /// Where the outcome goes, for the run function that delivers it: what follows on this worker
   /// runs in the operation's scope.
   detail::continuation continuation() const noexcept {
-    detail::run_in(*scope_);
+    detail::context& here = detail::this_context();
+    here.running = scope_;
+    const task_root& root = scope_->root();
+    here.note.set(root, to_.hook == nullptr ? static_cast<detail::promise_base*>(to_.target)->place
+                                            : root.spawned);
     return to_;
   }
 

@@ -38,6 +38,7 @@ struct runtime_metrics {
   std::uint64_t watch_ns = 0;
   std::uint64_t rescues = 0;
   std::uint64_t kicks = 0;
+  std::uint64_t long_runs = 0;      ///< Runs of tasks that the watchdog found too long.
   std::uint64_t reactor_calls = 0;  ///< System calls of the reactors (ring enters, epoll calls).
   std::uint64_t waits_in_flight = 0;
   std::uint64_t timers = 0;

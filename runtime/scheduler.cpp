@@ -340,6 +340,14 @@ void scheduler::wake_one() noexcept {
     workers_[static_cast<std::size_t>(index)]->wake();
 }
 
+bool scheduler::may_report(std::uint64_t now_ns) noexcept {
+  constexpr std::uint64_t gap_ns = std::chrono::nanoseconds(watchdog::report_gap).count();
+  std::uint64_t next = next_report_ns_.load(order::relaxed);
+  // Relaxed: one of those who come at the same time gets it; nothing is published.
+  return now_ns >= next && next_report_ns_.compare_exchange_strong(next, now_ns + gap_ns,
+                                                                   order::relaxed, order::relaxed);
+}
+
 std::uint64_t scheduler::now_ns() const noexcept {
   return world_ != nullptr ? world_->now_ns : clock::detail_now_ns();
 }

@@ -92,7 +92,9 @@ class task_operation : outcome<T> {
     promise_base& started = frame().promise();
     started.owner = this;
     started.scope = &scope;
-    run_in(scope);
+    context& here = this_context();
+    here.running = &scope;
+    here.note.begin(scope.root());
     return this->child;
   }
 

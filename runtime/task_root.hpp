@@ -122,6 +122,17 @@ struct task_root {
 
 namespace detail {
 
+inline void running_note::set(const task_root& root, std::source_location where) noexcept {
+  tag_.store(root.tag(), order::relaxed);
+  place_.store(std::bit_cast<const void*>(where), order::relaxed);
+  if (task_root::may_have_name(root.tag())) [[unlikely]]
+    copy_name(root);
+}
+
+inline void running_note::begin(const task_root& root) noexcept {
+  if (tag_.load(order::relaxed) != root.tag()) set(root, root.spawned);
+}
+
 /// Some task-local value was set since the program started.
 extern atomic<bool> task_locals_used;
 

@@ -53,7 +53,7 @@ worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared
   timers = &wheel_;
   chance = &rng_;
   hot_buffer = new (std::nothrow) std::byte[detail::hot_buffer_size];
-  seen_ = new (std::nothrow) std::uint64_t[owner.size()]();
+  seen_ = new (std::nothrow) sighting[owner.size()];
 }
 
 worker::~worker() {
@@ -226,6 +226,7 @@ void worker::execute(runnable& work) noexcept {
   if (gates != nullptr) [[unlikely]]
     detail::run_gate::serve(*this);
   running = nullptr;
+  note.clear();
 }
 
 /// What to run next of what this worker has itself: the inbox by turns with the queues.

@@ -45,7 +45,8 @@ struct worker_counters {
   atomic<std::uint64_t> watches{0};    ///< Looks of the watcher.
   atomic<std::uint64_t> rescues{0};    ///< Rescues of another worker that found something.
   atomic<std::uint64_t> kicks{0};
-  atomic<std::uint64_t> watch_ns{0};  ///< Time spent watching.
+  atomic<std::uint64_t> watch_ns{0};   ///< Time spent watching.
+  atomic<std::uint64_t> long_runs{0};  ///< Runs of tasks elsewhere that were too long.
 
   /// A counter has one writer: no read-modify-write is needed.
   static void add(atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
@@ -148,6 +149,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   bool rescue(worker& stuck) noexcept;
   void take_fork(worker& busy) noexcept;
   void sweep_neighbour() noexcept;
+  void check_long_run(worker& other, std::uint64_t beat, std::uint64_t ran_ns,
+                      std::uint64_t now_ns) noexcept;
 
   alignas(cache_line_size) atomic<runnable*> lifo_{nullptr};
   unsigned tick_ = 0;
@@ -163,8 +166,12 @@ class alignas(cache_line_size) worker final : public detail::context {
   bool watching_ = false;  ///< Has been the watcher or its deputy since it parked last.
   bool shared_;
   random_source rng_;
-  // The watcher's memory: heartbeats as last seen, and when one last moved.
-  std::uint64_t* seen_ = nullptr;
+  // The watcher's memory: heartbeats as last seen and since when, and when one last moved.
+  struct sighting {
+    std::uint64_t beat = 0;
+    std::uint64_t since_ns = 0;
+  };
+  sighting* seen_ = nullptr;
   std::uint64_t last_moved_ns_ = 0;
   std::uint64_t last_look_ns_ = 0;
   std::uint64_t watch_every_ns_ = 0;
@@ -172,6 +179,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   unsigned short_parks_ = 0;         ///< Parks in a row that ended sooner than a look is due.
   std::uint64_t neighbour_seen_ = 0;
   std::uint64_t neighbour_seen_ns_ = 0;
+  std::uint64_t neighbour_since_ns_ = 0;
   // How long a task runs here, on the average of late; until something is known, long.
   std::uint64_t pace_ns_ = wake_cost_ns;
   std::uint64_t paced_at_ns_ = 0;
@@ -185,6 +193,9 @@ class alignas(cache_line_size) worker final : public detail::context {
   alignas(cache_line_size) atomic<bool> notified_{false};
   atomic<bool> parked_{false};
   atomic<int> cpu_clock_{-1};  ///< The CPU clock of the thread that runs the loop; -1 before.
+  // Written by watchers: the heartbeats at which a run was counted and reported as a long one.
+  atomic<std::uint64_t> counted_long_{0};
+  atomic<std::uint64_t> reported_long_{0};
 };
 
 }  // namespace magpie
