@@ -136,11 +136,14 @@ runnable* worker::take_lifo() noexcept {
 
 // ---- the loop ----------------------------------------------------------------------------------
 
-/// Notes whose thread this worker runs on.
-void worker::enter_loop() noexcept {
+void worker::note_thread() noexcept {
   clockid_t clock = -1;
   if (::pthread_getcpuclockid(::pthread_self(), &clock) != 0) clock = -1;
   cpu_clock_.store(clock, order::relaxed);  // a watcher that sees an old one asks in vain
+}
+
+void worker::enter_loop() noexcept {
+  note_thread();
   begin();
 }
 
@@ -175,6 +178,11 @@ void worker::run(const atomic<bool>* done) noexcept {
   while (!home->leaving() && (done == nullptr || !done->load(order::acquire))) round();
   if (searching_) stop_searching();
   detail::current_context = before;
+}
+
+void worker::stand_in(const atomic<bool>& done) noexcept {
+  run(&done);
+  if (watching_) stop_watching();  // the thread that comes back has a task to run
 }
 
 void worker::run_one() noexcept {

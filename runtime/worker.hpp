@@ -73,6 +73,12 @@ class alignas(cache_line_size) worker final : public detail::context {
   /// Runs until the scheduler tells the workers to leave, or `done` becomes true.
   void run(const atomic<bool>* done) noexcept;
 
+  /// Runs the loop for a while, in place of the thread that it belongs to; see block_in_place.hpp.
+  void stand_in(const atomic<bool>& done) noexcept;
+
+  /// Notes that the calling thread runs the loop.
+  void note_thread() noexcept;
+
   /// One round of `run`: a task, or parking until there may be one.
   void run_one() noexcept;
 
