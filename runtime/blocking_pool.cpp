@@ -5,36 +5,67 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <new>
 
 namespace magpie {
 
+namespace {
+
+constexpr std::size_t thread_name_max = 15;  // the system's limit
+
+}  // namespace
+
 /// Everything is guarded by the mutex.  idle counts threads that wait for a job and have not been
-/// promised one: a submit that finds idle > 0 takes one promise and notifies.
+/// promised one: a submit that finds idle > listed jobs makes no thread.
 struct blocking_pool::state {
-  std::size_t threads_max;
-  std::size_t queue_max;
-  std::chrono::nanoseconds keep_alive;
+  std::error_code admit(blocking_job& job, when_full then, enter_function enter) noexcept;
+  std::error_code make_thread() noexcept;
+  void append(blocking_job& job) noexcept;
+  void unlink(blocking_job& job) noexcept;
+  blocking_job& take_first() noexcept;
+  std::error_code refuse() noexcept {
+    ++refused;
+    return std::make_error_code(std::errc::resource_unavailable_try_again);
+  }
+
+  char name[thread_name_max + 1] = {};
+  blocking_limits limits;
   std::mutex mutex;
   std::condition_variable work;
   std::condition_variable gone;
   blocking_job* first = nullptr;
   blocking_job* last = nullptr;
-  std::size_t queued = 0;
+  std::size_t listed = 0;  ///< The queue, and behind it the line.
   std::size_t threads = 0;
   std::size_t idle = 0;
+  std::size_t running = 0;
+  std::uint64_t started = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t threads_failed = 0;
   bool closing = false;
 };
+
+blocking_pool::blocking_pool(std::string_view name, const blocking_limits& limits) noexcept
+    : state_(new(std::nothrow) state) {
+  MAGPIE_ASSERT(limits.threads_max != 0);
+  if (state_ == nullptr) return;
+  state_->limits = limits;
+  std::memcpy(state_->name, name.data(), std::min(name.size(), thread_name_max));
+}
 
 blocking_pool::blocking_pool(std::size_t threads_max, std::size_t queue_max,
                              std::chrono::nanoseconds keep_alive) noexcept
     : state_(new(std::nothrow) state) {
   if (state_ == nullptr) return;
-  state_->threads_max = threads_max;
-  state_->queue_max = queue_max;
-  state_->keep_alive = keep_alive;
+  state_->limits.threads_max = threads_max;
+  state_->limits.queue_max = queue_max;
+  state_->limits.keep_alive = keep_alive;
+  std::memcpy(state_->name, "magpie-block", sizeof "magpie-block");
 }
 
 blocking_pool::~blocking_pool() {
@@ -49,78 +80,152 @@ blocking_pool::~blocking_pool() {
   delete state_;
 }
 
-std::error_code blocking_pool::submit(blocking_job& job) noexcept {
-  const std::error_code full = std::make_error_code(std::errc::resource_unavailable_try_again);
-  if (state_ == nullptr) return std::make_error_code(std::errc::not_enough_memory);
-  std::unique_lock lock(state_->mutex);
-  if (state_->closing) return errc::runtime_shutdown;
-  if (state_->queued >= state_->queue_max) return full;
-  if (state_->queued >= state_->idle && state_->threads < state_->threads_max) {
-    pthread_t thread;
-    pthread_attr_t attributes;
-    ::pthread_attr_init(&attributes);
-    ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    const int code = ::pthread_create(&thread, &attributes, &thread_main, state_);
-    ::pthread_attr_destroy(&attributes);
-    if (code == 0) ++state_->threads;
-    if (code != 0 && state_->threads == 0) return full;  // nobody could ever run it
-  }
+// ---- the list; with the mutex held --------------------------------------------------------------
+
+void blocking_pool::state::append(blocking_job& job) noexcept {
   job.next = nullptr;
-  job.previous = state_->last;
+  job.previous = last;
   job.queued = true;
-  (state_->last == nullptr ? state_->first : state_->last->next) = &job;
-  state_->last = &job;
-  ++state_->queued;
-  state_->work.notify_one();
+  (last == nullptr ? first : last->next) = &job;
+  last = &job;
+  ++listed;
+}
+
+void blocking_pool::state::unlink(blocking_job& job) noexcept {
+  job.queued = false;
+  (job.previous == nullptr ? first : job.previous->next) = job.next;
+  (job.next == nullptr ? last : job.next->previous) = job.previous;
+  --listed;
+}
+
+blocking_job& blocking_pool::state::take_first() noexcept {
+  blocking_job& job = *first;
+  unlink(job);
+  ++running;
+  ++started;
+  return job;
+}
+
+/// Whether the job is taken at all.
+std::error_code blocking_pool::state::admit(blocking_job& job, when_full then,
+                                            enter_function enter) noexcept {
+  if (enter != nullptr && !enter(job)) return errc::stopped;
+  if (closing) return errc::runtime_shutdown;
+  if (listed >= limits.queue_max && then == when_full::refuse) return refuse();
+  return {};
+}
+
+std::error_code blocking_pool::state::make_thread() noexcept {
+  pthread_t thread;
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  const int code = ::pthread_create(&thread, &attributes, &thread_main, this);
+  ::pthread_attr_destroy(&attributes);
+  if (code == 0) {
+    ++threads;
+  } else {
+    ++threads_failed;
+    if (threads == 0) return refuse();  // nobody could ever run the job
+  }
+  return {};
+}
+
+// ---- jobs ---------------------------------------------------------------------------------------
+
+std::error_code blocking_pool::submit(blocking_job& job, when_full then,
+                                      enter_function enter) noexcept {
+  if (state_ == nullptr) {
+    if (enter != nullptr && !enter(job)) return errc::stopped;
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+  state& pool = *state_;
+  const std::lock_guard lock(pool.mutex);
+  if (const std::error_code error = pool.admit(job, then, enter)) return error;
+  if (pool.listed >= pool.idle && pool.threads < pool.limits.threads_max) {
+    if (const std::error_code error = pool.make_thread()) return error;
+  }
+  pool.append(job);
+  pool.work.notify_one();
   return {};
 }
 
 bool blocking_pool::withdraw(blocking_job& job) noexcept {
-  std::unique_lock lock(state_->mutex);
+  if (state_ == nullptr) return false;
+  const std::lock_guard lock(state_->mutex);
   if (!job.queued) return false;
-  job.queued = false;
-  (job.previous == nullptr ? state_->first : job.previous->next) = job.next;
-  (job.next == nullptr ? state_->last : job.next->previous) = job.previous;
-  --state_->queued;
+  state_->unlink(job);
   return true;
 }
 
 void* blocking_pool::thread_main(void* raw) noexcept {
   state& pool = *static_cast<state*>(raw);
-  ::pthread_setname_np(::pthread_self(), "magpie-block");
+  ::pthread_setname_np(::pthread_self(), pool.name);
   std::unique_lock lock(pool.mutex);
   for (;;) {
     if (pool.first == nullptr) {
       if (pool.closing) break;
       ++pool.idle;
       const bool called = pool.work.wait_for(
-          lock, pool.keep_alive, [&pool] { return pool.first != nullptr || pool.closing; });
+          lock, pool.limits.keep_alive, [&pool] { return pool.first != nullptr || pool.closing; });
       --pool.idle;
       if (!called) break;
       continue;
     }
-    blocking_job& job = *pool.first;
-    pool.first = job.next;
-    (pool.first == nullptr ? pool.last : pool.first->previous) = nullptr;
-    --pool.queued;
-    job.queued = false;
+    blocking_job& job = pool.take_first();
     lock.unlock();
     job.call(job);
     lock.lock();
+    --pool.running;
   }
   --pool.threads;
   if (pool.threads == 0) pool.gone.notify_all();  // under the lock: the pool dies after it
   return nullptr;
 }
 
-std::size_t blocking_pool::threads() const noexcept {
-  const std::lock_guard lock(state_->mutex);
-  return state_->threads;
+// ---- simulated ----------------------------------------------------------------------------------
+
+std::error_code blocking_pool::submit_simulated(blocking_job& job, when_full then,
+                                                enter_function enter, bool& starts) noexcept {
+  starts = false;
+  if (state_ == nullptr) return submit(job, then, enter);
+  state& pool = *state_;
+  const std::lock_guard lock(pool.mutex);
+  MAGPIE_ASSERT(pool.threads == 0);  // a pool is simulated or real
+  if (const std::error_code error = pool.admit(job, then, enter)) return error;
+  pool.append(job);
+  if (pool.running < pool.limits.threads_max) {
+    [[maybe_unused]] const blocking_job& next = pool.take_first();
+    MAGPIE_ASSERT(&next == &job);  // nobody waits while there is a turn
+    starts = true;
+  }
+  return {};
 }
 
-std::size_t blocking_pool::queued() const noexcept {
+blocking_job* blocking_pool::next_simulated() noexcept {
   const std::lock_guard lock(state_->mutex);
-  return state_->queued;
+  --state_->running;
+  return state_->first == nullptr ? nullptr : &state_->take_first();
+}
+
+// ---- looks --------------------------------------------------------------------------------------
+
+std::string_view blocking_pool::name() const noexcept {
+  return state_ == nullptr ? std::string_view() : state_->name;
+}
+
+blocking_metrics blocking_pool::metrics() const noexcept {
+  blocking_metrics seen;
+  if (state_ == nullptr) return seen;
+  const std::lock_guard lock(state_->mutex);
+  seen.threads = state_->threads;
+  seen.running = state_->running;
+  seen.queued = std::min(state_->listed, state_->limits.queue_max);
+  seen.waiting = state_->listed - seen.queued;
+  seen.started = state_->started;
+  seen.refused = state_->refused;
+  seen.threads_failed = state_->threads_failed;
+  return seen;
 }
 
 }  // namespace magpie

@@ -4,6 +4,7 @@
 /// anew after every suspension and never kept in a frame: a task may go on on another worker.
 #pragma once
 
+#include <magpie/runtime/running_note.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/atomic.hpp>
 
@@ -50,6 +51,9 @@ struct context {
   atomic<stop_scope*> running{nullptr};
 
   stop_scope* running_here() const noexcept { return running.load(order::relaxed); }
+  void run_in(stop_scope* scope) noexcept { running.store(scope, order::relaxed); }
+  /// What runs, copied for watchers on other threads.
+  running_note note;
   /// This worker's block of task ids; see task_root.hpp.
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
@@ -94,9 +98,10 @@ inline context& this_context() noexcept {
 }
 
 /// Says that the code that follows on this worker runs in `scope`.
-inline void run_in(stop_scope& scope) noexcept {
-  this_context().running.store(&scope, order::relaxed);
-}
+inline void run_in(stop_scope& scope) noexcept { this_context().run_in(&scope); }
+
+/// Whether what runs on `here` is inside an `unconstrained`; see budget.hpp.
+bool runs_unconstrained(const context& here) noexcept;
 
 /// Charges one inline completion; false when the budget is spent, and the operation must complete
 /// through the queue instead, so that the worker's other tasks get their turn.
@@ -105,6 +110,7 @@ inline bool spend_budget(context& on) noexcept {
     --on.budget;
     return true;
   }
+  if (runs_unconstrained(on)) return true;
   on.budget_yields.store(on.budget_yields.load(order::relaxed) + 1, order::relaxed);
   return false;
 }

@@ -59,7 +59,9 @@ std::coroutine_handle<> deliver_on(step& next) noexcept {
       if (next.to.hook == nullptr) climb(next);
     } else if (next.to.hook == nullptr) {
       auto& frame = *static_cast<promise_base*>(next.to.target);
-      run_in(*frame.scope);
+      context& here = this_context();
+      here.run_in(frame.scope);
+      if (here.note.is_clear()) here.note.set(frame.scope->root(), frame.place);
       return frame.handle();
     }
     if (std::coroutine_handle<> resumed = next.to.hook(next.to.target, next)) return resumed;

@@ -45,11 +45,11 @@ std::coroutine_handle<> fork_base::start(continuation to, stop_scope& scope) noe
   outer_ = &scope;
   choose_order();
   context& here = this_context();
-  if (root().gate == nullptr) {
+  if (root().gate() == nullptr) {
     own_gate_.open(root(), here);
     opened_ = true;
   } else {
-    MAGPIE_ASSERT(here.gates == root().gate);  // a fork within a fork
+    MAGPIE_ASSERT(here.gates == root().gate());  // a fork within a fork
   }
   step next;
   if (std::coroutine_handle<> first = start_next(next)) return first;
@@ -75,7 +75,7 @@ std::coroutine_handle<> fork_base::start_next(step& next) noexcept {
     ++running_;
     if (position_ < count_) {
       waits_to_start_ = true;
-      root().gate->put_first(*this);
+      root().gate()->put_first(*this);
     }
     return start_branch(i, {&branch, &arrived}, *branch.scope);
   }
@@ -102,7 +102,7 @@ std::coroutine_handle<> fork_base::arrived(void* target, step& next) noexcept {
   self.note_end(branch.index, next.traced);
   if (self.waits_to_start_) {
     // It has ended at once, on the stack of its start.
-    [[maybe_unused]] runnable* const front = self.root().gate->take_first();
+    [[maybe_unused]] runnable* const front = self.root().gate()->take_first();
     MAGPIE_ASSERT(front == static_cast<gated_runnable*>(&self));
     self.waits_to_start_ = false;
     return self.start_next(next);

@@ -146,7 +146,7 @@ class fork_base : gated_runnable {
   }
   task_root& root() const noexcept { return outer_->root(); }
   /// The task's gate; null before the start.
-  run_gate* gate() const noexcept { return outer_ == nullptr ? nullptr : root().gate; }
+  run_gate* gate() const noexcept { return outer_ == nullptr ? nullptr : root().gate(); }
 
  private:
   void choose_order() noexcept;

@@ -134,7 +134,7 @@ void task_lister::look_at(stop_scope& scope, live_task& task) {
   if (operation* const held = scope.hold()) {
     const stack_copy stack(held->destination());
     // Without a gate the task has one chain of awaits, which waits.
-    const trace_copy error(scope.root().gate == nullptr ? scope.root().trace : nullptr);
+    const trace_copy error(scope.root().gate() == nullptr ? scope.root().trace : nullptr);
     scope.release(*held);
     if (task.state == task_state::ready) task.state = task_state::waiting;
     task.stacks.push_back(stack.taken());

@@ -49,13 +49,13 @@ class operation : public detail::gated_runnable {
  protected:
   ~operation() { MAGPIE_ASSERT(phase_ != phase::pending); }
 
-  /// Notes where the outcome goes, and that the operation is a branch's, if it is.  First thing of
-  /// a start.
+  /// Notes where the outcome goes, and that the operation is a branch's or a pinned task's, if it
+  /// is.  First thing of a start.
   void prepare(detail::continuation to, stop_scope& scope) noexcept {
     to_ = to;
     scope_ = &scope;
-    if (const detail::run_gate* gate = scope.root().gate) [[unlikely]]
-      run = gate->operation_run;
+    if (scope.root().is_routed()) [[unlikely]]
+      run = &detail::run_routed_operation;
   }
 
   /// Enters the scope: false when it is stopped, and the operation does not begin.
@@ -80,7 +80,11 @@ class operation : public detail::gated_runnable {
   /// Where the outcome goes, for the run function that delivers it: what follows on this worker
   /// runs in the operation's scope.
   detail::continuation continuation() const noexcept {
-    detail::run_in(*scope_);
+    detail::context& here = detail::this_context();
+    here.run_in(scope_);
+    const task_root& root = scope_->root();
+    here.note.set(root, to_.hook == nullptr ? static_cast<detail::promise_base*>(to_.target)->place
+                                            : root.spawned);
     return to_;
   }
 

@@ -1,6 +1,7 @@
 /// How a runtime is set up.
 #pragma once
 
+#include <magpie/runtime/watchdog.hpp>
 #include <magpie/runtime/worker_hooks.hpp>
 
 #include <chrono>
@@ -45,6 +46,9 @@ struct options {
   bool rescue = true;
   /// How often the watcher looks while the runtime is busy.
   std::chrono::nanoseconds watch_interval = std::chrono::microseconds(100);
+
+  /// Which tasks run for too long.
+  magpie::watchdog watchdog;
 
   /// Threads that run blocking calls, and how many calls may wait for one.
   std::size_t blocking_threads_max = 64;  ///< At least one.

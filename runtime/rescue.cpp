@@ -134,10 +134,15 @@ void worker::watch(std::uint64_t now_ns) noexcept {
     if (i == index) continue;
     worker& other = home->at(i);
     const std::uint64_t beat = other.counters_.polls.load(order::relaxed);
-    const bool stands_still = std::exchange(seen_[i], beat) == beat;
-    if (!stands_still) moved = true;
+    const bool stands_still = seen_[i].beat == beat;
+    if (!stands_still) {
+      seen_[i].beat = beat;
+      seen_[i].since_ns = now_ns;
+      moved = true;
+    }
     if (!mine || other.parked()) continue;
     if (stands_still) {
+      check_long_run(other, beat, now_ns - seen_[i].since_ns, now_ns);
       rescue(other);
     } else if (other.forks_.size() > 1) {
       take_fork(other);
@@ -186,6 +191,30 @@ bool worker::rescue(worker& stuck) noexcept {
   return chain.count != 0;
 }
 
+/// The watchdog: `other` has not come back to its loop for `ran_ns`.  The marks are heartbeats, so
+/// that a run is counted and reported once, whoever watches.
+void worker::check_long_run(worker& other, std::uint64_t beat, std::uint64_t ran_ns,
+                            std::uint64_t now_ns) noexcept {
+  const watchdog& dog = home->settings().watchdog;
+  const auto threshold = static_cast<std::uint64_t>(dog.threshold.count());
+  if (threshold == 0 || ran_ns < threshold) return;
+  if (other.reported_long_.load(order::relaxed) == beat) return;
+  const detail::running_note::reading seen = other.note.read();
+  if (seen.task == 0 || other.counters_.polls.load(order::relaxed) != beat) return;
+  // Relaxed: the exchange alone decides who counts; nothing is published.
+  if (other.counted_long_.exchange(beat, order::relaxed) != beat)
+    worker_counters::add(counters_.long_runs);
+  if (dog.reports == nullptr || !home->may_report(now_ns)) return;
+  if (other.reported_long_.exchange(beat, order::relaxed) == beat) return;
+  long_run report;
+  report.task = seen.task;
+  report.name = seen.name;
+  report.place = seen.place;
+  report.worker = other.index;
+  report.ran = std::chrono::nanoseconds(ran_ns);
+  dog.reports(dog.context, report);
+}
+
 /// When everybody is busy there is no watcher: each worker glances at its neighbour instead.
 void worker::sweep_neighbour() noexcept {
   if (!home->settings().rescue) return;
@@ -196,8 +225,12 @@ void worker::sweep_neighbour() noexcept {
   if (beat != neighbour_seen_ || other.parked()) {
     neighbour_seen_ = beat;
     neighbour_seen_ns_ = now;
-  } else if (now - neighbour_seen_ns_ >=
-             static_cast<std::uint64_t>(home->settings().watch_interval.count())) {
+    neighbour_since_ns_ = now;
+    return;
+  }
+  check_long_run(other, beat, now - neighbour_since_ns_, now);
+  if (now - neighbour_seen_ns_ >=
+      static_cast<std::uint64_t>(home->settings().watch_interval.count())) {
     neighbour_seen_ns_ = now;
     rescue(other);
   }

@@ -1,10 +1,11 @@
-/// `run_blocking(f, args…)`: a call that blocks, on a thread of the pool.
+/// `run_blocking(f, args…)`: a call that blocks, on a thread of the runtime's pool; with a pool of
+/// the program's own as the first argument, on a thread of that.
 ///
 /// The job, its arguments and its result live in the awaiting frame.  Stop: a job that has not
 /// started is withdrawn and the outcome is `stopped`; a started one runs to its end, and its value
-/// is the outcome.  A stop that comes while the job is being handed to the pool finds it as good as
-/// started.  In a simulated runtime the call runs at once, on the simulating thread, and its
-/// outcome arrives after a seeded virtual duration, or after none while the clock is paused.
+/// is the outcome.  In a simulated runtime the call runs when it has got its turn, on the
+/// simulating thread, and its outcome arrives after a seeded virtual duration, or after none while
+/// the clock is paused.
 #pragma once
 
 #include <magpie/runtime/awaitable.hpp>
@@ -32,20 +33,34 @@ class blocking_operation_base : public operation, public blocking_job {
  protected:
   using compute_function = void (*)(blocking_operation_base&) noexcept;
 
-  explicit blocking_operation_base(compute_function compute) noexcept
-      : operation(&ended, &cancel_job), blocking_job(&call_it), compute_(compute) {}
+  /// `on` null: the pool of the runtime.
+  blocking_operation_base(compute_function compute, blocking_pool* on, when_full then) noexcept
+      : operation(&ended, &cancel_job),
+        blocking_job(&call_it),
+        compute_(compute),
+        pool_(on),
+        when_full_(then) {}
   blocking_operation_base(blocking_operation_base&& other) noexcept
-      : operation(std::move(other)), blocking_job(&call_it), compute_(other.compute_) {}
+      : operation(std::move(other)),
+        blocking_job(&call_it),
+        compute_(other.compute_),
+        pool_(other.pool_),
+        when_full_(other.when_full_) {}
   ~blocking_operation_base() = default;
 
  private:
   static void call_it(blocking_job& job) noexcept;
   static void ended(runnable& work) noexcept;
   static void cancel_job(operation& op) noexcept;
+  static bool enter(blocking_job& job) noexcept;
+  static void run_simulated(blocking_job& job) noexcept;
 
   compute_function compute_;
+  blocking_pool* pool_;
   std::error_code error_ = no_error;
+  when_full when_full_;
   bool refused_ = false;
+  bool has_turn_ = false;  ///< Of a simulated pool.
 };
 
 template <class F, class... Args>
@@ -53,8 +68,8 @@ class blocking_operation final : public blocking_operation_base {
  public:
   using value_type = std::invoke_result_t<F, Args...>;
 
-  explicit blocking_operation(F function, Args... args) noexcept
-      : blocking_operation_base(&compute),
+  blocking_operation(blocking_pool* on, when_full then, F function, Args... args) noexcept
+      : blocking_operation_base(&compute, on, then),
         function_(std::move(function)),
         args_(std::move(args)...) {}
   blocking_operation(blocking_operation&& other) noexcept
@@ -100,7 +115,28 @@ class blocking_operation final : public blocking_operation_base {
 template <class F, class... Args>
   requires std::invocable<F, Args...>
 auto run_blocking(F function, Args... args) noexcept {
-  return detail::blocking_operation<F, Args...>(std::move(function), std::move(args)...);
+  return detail::blocking_operation<F, Args...>(nullptr, when_full::refuse, std::move(function),
+                                                std::move(args)...);
+}
+
+/// The same on a thread of `on`, which must outlive it.  When its queue is full the task waits in
+/// line, first come, first served.
+/// Errors: stopped; resource_unavailable_try_again when the pool has no thread and none can be
+/// made.
+/// Stop: also leaves the line.
+template <class F, class... Args>
+  requires std::invocable<F, Args...>
+auto run_blocking(blocking_pool& on, F function, Args... args) noexcept {
+  return detail::blocking_operation<F, Args...>(&on, when_full::wait, std::move(function),
+                                                std::move(args)...);
+}
+
+/// The same, but fails with resource_unavailable_try_again instead of waiting in line.
+template <class F, class... Args>
+  requires std::invocable<F, Args...>
+auto try_run_blocking(blocking_pool& on, F function, Args... args) noexcept {
+  return detail::blocking_operation<F, Args...>(&on, when_full::refuse, std::move(function),
+                                                std::move(args)...);
 }
 
 }  // namespace magpie

@@ -59,9 +59,6 @@ class run_gate : public runnable {
 
   run_gate() noexcept;
 
-  /// The run function of operations whose task has a gate.
-  const run_function operation_run;
-
   /// The first fork of `root` opens the gate; the calling execution holds it.
   void open(task_root& root, context& here) noexcept;
 
@@ -140,6 +137,7 @@ class run_gate : public runnable {
   static void go_on(runnable& work) noexcept;
 
   atomic<std::uintptr_t> word_{free};
+  task_root* root_ = nullptr;  ///< The task that it is the gate of, while it is open.
   // The holder's: what it runs next, and the next gate that its execution holds.
   runnable* first_ = nullptr;
   runnable* last_ = nullptr;
@@ -147,8 +145,12 @@ class run_gate : public runnable {
 };
 
 /// Lets an event into the task of `root`: true when there is no gate, or the calling execution has
-/// entered it.  False: `then(work)` is called by the holder of the gate.
+/// entered it.  False: `then(work)` is called by the holder of the gate.  For a pinned task also
+/// false on any worker but its own, where `then(work)` is called later.
 bool pass_gate(task_root& root, gated_runnable& work, runnable::run_function then) noexcept;
+
+/// The run function of operations whose task has a gate or is pinned.
+void run_routed_operation(runnable& work) noexcept;
 
 }  // namespace detail
 }  // namespace magpie

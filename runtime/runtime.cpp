@@ -1,5 +1,6 @@
 #include <magpie/runtime/runtime.hpp>
 
+#include <magpie/runtime/blocking_pool.hpp>
 #include <magpie/runtime/clock.hpp>
 #include <magpie/runtime/error_trace.hpp>
 #include <magpie/runtime/root_group.hpp>
@@ -62,14 +63,14 @@ void detail::blocked_base::post() noexcept {
 }
 
 void detail::blocked_base::wait() noexcept {
-  MAGPIE_ASSERT(!on_worker());  // block_on inside a worker would wait for itself
+  MAGPIE_ASSERT(!on_worker() && "waiting inside of a task would block its worker: use co_await");
   std::unique_lock lock(waiter_->mutex);
   waiter_->ended.wait(lock, [this] { return done.load(order::relaxed); });
 }
 
-void runtime::wait_for(detail::blocked_base& root) noexcept {
+void detail::wait_for(blocked_base& root) noexcept {
   MAGPIE_ASSERT(!on_worker() && "block_on inside of a task would wait for itself: use co_await");
-  scheduler& home = *core_->home;
+  scheduler& home = *root.root.home;
   if (home.runs_here()) root.will_drive();
   root.post();
   if (home.runs_here()) {
@@ -256,6 +257,10 @@ runtime_metrics collect(scheduler& from) noexcept {
   sum.workers = from.size();
   sum.live_tasks = from.roots->live();
   sum.injected_now = from.shared_queue().size();
+  const blocking_metrics blocking = from.blocking().metrics();
+  sum.blocking_threads = blocking.threads;
+  sum.blocking_queued = blocking.queued;
+  sum.blocking_running = blocking.running;
   for (std::size_t i = 0; i < from.size(); ++i) {
     worker& one = from.at(i);
     worker_counters& counted = one.counters();
@@ -270,6 +275,7 @@ runtime_metrics collect(scheduler& from) noexcept {
     sum.watch_ns += counted.watch_ns.load(order::relaxed);
     sum.rescues += counted.rescues.load(order::relaxed);
     sum.kicks += counted.kicks.load(order::relaxed);
+    sum.long_runs += counted.long_runs.load(order::relaxed);
     sum.reactor_calls += one.io->system_calls();
     sum.waits_in_flight += one.io->in_flight();
     sum.timers += one.wheel().size();

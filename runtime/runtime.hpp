@@ -39,10 +39,14 @@ struct runtime_metrics {
   std::uint64_t watch_ns = 0;
   std::uint64_t rescues = 0;
   std::uint64_t kicks = 0;
+  std::uint64_t long_runs = 0;      ///< Runs of tasks that the watchdog found too long.
   std::uint64_t reactor_calls = 0;  ///< System calls of the reactors (ring enters, epoll calls).
   std::uint64_t waits_in_flight = 0;
   std::uint64_t timers = 0;
   std::uint64_t injected_now = 0;
+  std::uint64_t blocking_threads = 0;  ///< Of the runtime's own pool, as the next two.
+  std::uint64_t blocking_queued = 0;
+  std::uint64_t blocking_running = 0;
 };
 
 class runtime;
@@ -74,6 +78,7 @@ struct blocked_base : runnable {
   atomic<bool> done{false};
 
  private:
+  friend void wait_for(blocked_base& root) noexcept;
   struct waiter;
   waiter* waiter_;
   bool driven_ = false;
@@ -103,6 +108,15 @@ struct blocked final : blocked_base {
 
   task_operation<T> body;
 };
+
+/// Runs `root` and waits for its end.  Not on workers.
+void wait_for(blocked_base& root) noexcept;
+
+template <class T>
+task<result<T>> join_it(join_handle<T>& handle) {
+  result<T> ended = co_await handle.join();
+  co_return std::move(ended);
+}
 
 }  // namespace detail
 
@@ -187,15 +201,25 @@ class runtime {
 
   scheduler& scheduler_ref() noexcept;
   stop_scope& root_parent() noexcept;
-  void wait_for(detail::blocked_base& root) noexcept;
   template <class T>
   result<T> outcome_of(detail::blocked<T>& root) {
-    wait_for(root);
+    detail::wait_for(root);
     return root.outcome();
   }
 
   core* core_;
 };
+
+template <class T>
+result<T> join_handle<T>::blocking_join(std::source_location where) & {
+  MAGPIE_ASSERT(!on_worker() && "blocking_join on a worker: await join() instead");
+  if (done()) return *join().take();
+  scheduler& home = *state_->root.home;
+  detail::blocked<result<T>> root(detail::join_it(*this), home, detail::spawn_parent(home), where);
+  detail::wait_for(root);
+  if (root.error) return std::unexpected(root.error);
+  return *root.body.take();
+}
 
 /// The counters of the runtime that the caller runs on.
 runtime_metrics current_metrics() noexcept;

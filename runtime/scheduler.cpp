@@ -331,6 +331,15 @@ void scheduler::post(runnable& work) noexcept {
   posting_.fetch_sub(1, order::release);  // (P2)
 }
 
+void scheduler::post_to(std::size_t index, runnable& work) noexcept {
+  worker& to = *workers_[index];
+  detail::context* const here = detail::current_context;
+  const bool foreign = here == nullptr || here->home != this;
+  if (foreign) posting_.fetch_add(1, order::relaxed);  // (P1)
+  to.post_inbox(work);
+  if (foreign) posting_.fetch_sub(1, order::release);  // (P2)
+}
+
 void scheduler::inject(runnable* first, runnable* last, std::size_t count) noexcept {
   const bool taken = injector_.push(first, last, count);
   MAGPIE_ASSERT(taken);  // the injector is never closed while somebody may post
@@ -339,6 +348,14 @@ void scheduler::inject(runnable* first, runnable* last, std::size_t count) noexc
 void scheduler::wake_one() noexcept {
   if (const int index = idle_.pick_to_wake(); index >= 0)
     workers_[static_cast<std::size_t>(index)]->wake();
+}
+
+bool scheduler::may_report(std::uint64_t now_ns) noexcept {
+  constexpr std::uint64_t gap_ns = std::chrono::nanoseconds(watchdog::report_gap).count();
+  std::uint64_t next = next_report_ns_.load(order::relaxed);
+  // Relaxed: one of those who come at the same time gets it; nothing is published.
+  return now_ns >= next && next_report_ns_.compare_exchange_strong(next, now_ns + gap_ns,
+                                                                   order::relaxed, order::relaxed);
 }
 
 std::uint64_t scheduler::now_ns() const noexcept {

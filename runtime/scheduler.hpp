@@ -54,6 +54,9 @@ class scheduler {
   /// the injector, waking a sleeper.  Any thread.
   void post(runnable& work) noexcept;
 
+  /// Puts `work` into the inbox of one worker: it runs there and nowhere else.  Any thread.
+  void post_to(std::size_t index, runnable& work) noexcept;
+
   /// Puts a chain from an overflowing queue into the injector.
   void inject(runnable* first, runnable* last, std::size_t count) noexcept;
 
@@ -63,6 +66,9 @@ class scheduler {
 
   /// The first of `count` task ids that nobody has had.  Any thread.
   std::uint64_t take_ids(std::uint64_t count) noexcept;
+
+  /// Whether the watchdog may report something now: not sooner than a gap after the last time.
+  bool may_report(std::uint64_t now_ns) noexcept;
 
   /// The time that deadlines are counted in: the simulated one, where there is one.
   std::uint64_t now_ns() const noexcept;
@@ -106,8 +112,9 @@ class scheduler {
   idle idle_;
   atomic<bool> leaving_{false};
   atomic<std::size_t> left_{0};
-  atomic<std::uint64_t> simulated_ids_{1};  ///< The next task id of a simulation.
-  atomic<std::size_t> posting_{0};          ///< Foreign threads inside `post`.
+  atomic<std::uint64_t> simulated_ids_{1};   ///< The next task id of a simulation.
+  atomic<std::size_t> posting_{0};           ///< Foreign threads inside `post`.
+  atomic<std::uint64_t> next_report_ns_{0};  ///< When the watchdog may report again.
   blocking_pool* blocking_ = nullptr;
   sim_world* world_ = nullptr;
   pthread_t maker_;  ///< The thread that runs worker 0 where that has no thread of its own.

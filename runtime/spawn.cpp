@@ -34,6 +34,7 @@ std::coroutine_handle<> spawned_base::finish(std::error_code with, bool exceptio
   scope.close();
   context& here = this_context();
   MAGPIE_ASSERT(here.home == root.home);  // tasks end on their workers
+  MAGPIE_ASSERT(!root.pinned() || here.index == root.pinned_to());
   if (join_base* waiting = here.deferred_joins; waiting != nullptr && waiting->state_ == this) {
     // The joiner is noted here and nowhere else, and holds the handle: nobody else looks.
     here.deferred_joins = waiting->outer_;

@@ -168,6 +168,11 @@ join_handle<T> spawn_on(scheduler& on, task<T>&& t, std::source_location where,
   return join_handle<T>(state);
 }
 
+/// In spawn_local.hpp.
+template <class T>
+join_handle<T> spawn_pinned(task<T>&& t, std::source_location where,
+                            const task_name* name) noexcept;
+
 /// The same on the calling worker's runtime: the hot path.
 template <class T>
 join_handle<T> spawn_here(task<T>&& t, std::source_location where,
@@ -290,6 +295,11 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   /// Threads: one joiner at a time.  Cost: no allocation; a wait if the task has not ended.
   detail::join_operation<T> join() & noexcept { return detail::join_operation<T>(state_, late_); }
 
+  /// The same for threads that are no workers (asserted): waits for the end of the task, which must
+  /// be of a runtime that is there as long.  Defined in runtime.hpp.
+  /// Errors: those of the task; stopped, when its runtime was shut down meanwhile.
+  result<T> blocking_join(std::source_location where = std::source_location::current()) &;
+
   /// Stops the task; its join then gives `errc::aborted` unless it ends otherwise.  Any thread.
   void abort() noexcept {
     if (state_ != nullptr) state_->abort();
@@ -329,6 +339,9 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   template <class U>
   friend join_handle<U> detail::spawn_on(scheduler&, task<U>&&, std::source_location,
                                          const task_name*) noexcept;
+  template <class U>
+  friend join_handle<U> detail::spawn_pinned(task<U>&&, std::source_location,
+                                             const task_name*) noexcept;
   friend class runtime;
   friend class runtime_handle;
   explicit join_handle(detail::spawned<T>* state, bool late = false) noexcept

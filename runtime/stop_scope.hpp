@@ -69,10 +69,11 @@ class stop_scope {
  public:
   enum class kind : std::uint8_t {
     plain,
-    local,   ///< A `local_scope`; see task_local.hpp.
-    shield,  ///< Out of reach of stops from above.
-    group,   ///< A `group_scope`; see task_group.hpp.
-    aside,   ///< Its operation waits beside the task's own chain of awaits.
+    local,          ///< A `local_scope`; see task_local.hpp.
+    shield,         ///< Out of reach of stops from above.
+    group,          ///< A `group_scope`; see task_group.hpp.
+    aside,          ///< Its operation waits beside the task's own chain of awaits.
+    unconstrained,  ///< Code in it has no budget; see budget.hpp.
   };
 
   /// A scope below `parent`; null for the root of a tree.
@@ -98,6 +99,8 @@ class stop_scope {
   stop_scope* parent() const noexcept { return parent_; }
   kind what() const noexcept { return kind_; }
   bool has_local() const noexcept { return kind_ == kind::local; }
+  /// Code in it has no budget; see budget.hpp.
+  bool is_unconstrained() const noexcept { return kind_ == kind::unconstrained; }
 
   /// True once this scope or one above it was stopped.  An unlinked scope looks upwards, as far as
   /// the first linked one, which the walk has marked if need be: no lock, and no linking for a task

@@ -11,6 +11,7 @@
 
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/promise.hpp>
+#include <magpie/runtime/task_root.hpp>
 #include <magpie/util/errc.hpp>
 
 #include <coroutine>
@@ -91,7 +92,9 @@ class task_operation : outcome<T> {
     promise_base& started = frame().promise();
     started.owner = this;
     started.scope = &scope;
-    run_in(scope);
+    context& here = this_context();
+    here.run_in(&scope);
+    here.note.begin(scope.root());
     return this->child;
   }
 

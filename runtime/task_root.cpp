@@ -13,6 +13,8 @@
 
 namespace magpie {
 
+static_assert(options::workers_max <= task_root::workers_max);
+
 /// What does not fit into the root itself.
 struct task_root::extra {
   detail::local_node* locals = nullptr;
@@ -27,8 +29,7 @@ void task_root::let_go() noexcept {
   if (trace != nullptr) frame_free(trace, sizeof(error_trace));
   detail::local_node* const held = locals();
   extra* const more = attached_kind() == details ? static_cast<extra*>(attached_) : nullptr;
-  attached_ = nullptr;  // destructors of values look for others
-  tag_ = nothing;
+  attach(nothing, nullptr);  // destructors of values look for others
   if (more != nullptr) {
     more->~extra();
     frame_free(more, sizeof(extra));
@@ -36,7 +37,13 @@ void task_root::let_go() noexcept {
   detail::local_node::release(held);
 }
 
-void task_root::post(runnable& work) noexcept { home->post(work); }
+void task_root::post(runnable& work) noexcept {
+  if (pinned()) [[unlikely]] {
+    home->post_to(pinned_to(), work);
+  } else {
+    home->post(work);
+  }
+}
 
 /// The extra of this root, made when there is none; null when there is no memory for it.
 task_root::extra* task_root::own_extra() noexcept {
@@ -46,8 +53,7 @@ task_root::extra* task_root::own_extra() noexcept {
   auto* const made = ::new (memory) extra;
   if (attached_kind() == literal) made->literal = static_cast<const char*>(attached_);
   if (attached_kind() == values) made->locals = locals();
-  attached_ = made;
-  tag_ = id() << kind_bits | details;
+  attach(details, made);
   return made;
 }
 
@@ -67,8 +73,7 @@ std::string_view task_root::name() const noexcept {
 void task_root::set_name(const task_name& name) noexcept {
   if (name.text().empty()) return;
   if (name.is_literal() && attached_kind() == nothing) {
-    attached_ = const_cast<char*>(name.text().data());  // never written through
-    tag_ |= literal;
+    attach(literal, const_cast<char*>(name.text().data()));  // never written through
     return;
   }
   extra* const more = own_extra();
@@ -98,8 +103,7 @@ void task_root::set_locals(detail::local_node* held) noexcept {
     more->locals = held;
     return;
   }
-  attached_ = held;  // without memory for an extra the values stay and a name goes
-  tag_ = id() << kind_bits | values;
+  attach(values, held);  // without memory for an extra the values stay and a name goes
 }
 
 std::uint64_t task_root::born_ns() const noexcept {

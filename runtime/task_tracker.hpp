@@ -69,11 +69,11 @@ struct tracked final : tracked_base {
 
   static void begin(runnable& work) noexcept {
     auto& self = static_cast<tracked&>(work);
-    resume(self.body.start({&self, &arrived}, self.scope));
+    resume(self.body.start(continuation::end(&self, &arrived), self.scope));
   }
 
-  static std::coroutine_handle<> arrived(void* boundary, step& next) noexcept {
-    auto& self = *static_cast<tracked*>(boundary);
+  static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
+    auto& self = *continuation::ended<tracked>(target);
     destroy_abandoned(next.abandoned);
     self.body.destroy_frame();
     self.tell(next.error, self.body.has_exception());
@@ -99,6 +99,7 @@ bool spawn_tracked(scheduler& on, task<T>&& t, stop_scope& parent, tracker_state
   inherit_locals(made->root);
   if (linked) made->scope.link();  // a report names it even if it never waits
   count_spawn(on);
+  note_birth(made->root, made->scope);
   post_fork(on, *made);
   return true;
 }

@@ -53,7 +53,7 @@ worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared
   timers = &wheel_;
   chance = &rng_;
   hot_buffer = new (std::nothrow) std::byte[detail::hot_buffer_size];
-  seen_ = new (std::nothrow) std::uint64_t[owner.size()]();
+  seen_ = new (std::nothrow) sighting[owner.size()];
 }
 
 worker::~worker() {
@@ -115,6 +115,14 @@ void worker::take_in(runnable_chain& chain) noexcept {
   if (shared_ && chain.count > 1) offer(chain.count - 1);
 }
 
+/// No wake-up is lost, as with every other one: the push is before (N1), and whoever consumes that
+/// notice by (N2) looks into the inbox before it parks again.
+void worker::post_inbox(runnable& work) noexcept {
+  const bool taken = inbox_.push(work);
+  MAGPIE_ASSERT(taken);
+  if (detail::current_context != this) wake();
+}
+
 void worker::wake() noexcept {
   counters_.wakes.fetch_add(1, order::relaxed);  // several threads may wake at once
   // (N1) release with (N2): who consumes the notice sees what was done before it.  One wake-up in
@@ -128,11 +136,14 @@ runnable* worker::take_lifo() noexcept {
 
 // ---- the loop ----------------------------------------------------------------------------------
 
-/// Notes whose thread this worker runs on.
-void worker::enter_loop() noexcept {
+void worker::note_thread() noexcept {
   clockid_t clock = -1;
   if (::pthread_getcpuclockid(::pthread_self(), &clock) != 0) clock = -1;
   cpu_clock_.store(clock, order::relaxed);  // a watcher that sees an old one asks in vain
+}
+
+void worker::enter_loop() noexcept {
+  note_thread();
   begin();
 }
 
@@ -157,7 +168,8 @@ bool worker::found_by_hook() noexcept {
   const worker_hooks& hooks = home->settings().hooks;
   if (hooks.parks == nullptr) return false;
   call(hooks.parks);
-  return lifo_.load(order::relaxed) != nullptr || !queue_.empty() || !forks_.empty();
+  return lifo_.load(order::relaxed) != nullptr || !queue_.empty() || !forks_.empty() ||
+         inbox_.size() != 0;
 }
 
 void worker::run(const atomic<bool>* done) noexcept {
@@ -166,6 +178,11 @@ void worker::run(const atomic<bool>* done) noexcept {
   while (!home->leaving() && (done == nullptr || !done->load(order::acquire))) round();
   if (searching_) stop_searching();
   detail::current_context = before;
+}
+
+void worker::stand_in(const atomic<bool>& done) noexcept {
+  run(&done);
+  if (watching_) stop_watching();  // the thread that comes back has a task to run
 }
 
 void worker::run_one() noexcept {
@@ -216,11 +233,24 @@ void worker::execute(runnable& work) noexcept {
   while (deferred_joins != nullptr) detail::join_base::enlist_innermost(*this);
   if (gates != nullptr) [[unlikely]]
     detail::run_gate::serve(*this);
-  running.store(nullptr, order::relaxed);
+  run_in(nullptr);
+  note.clear();
 }
 
-/// What to run next of what this worker has itself.
+/// What to run next of what this worker has itself: the inbox by turns with the queues.
 runnable* worker::next() noexcept {
+  const bool turn = !std::exchange(inbox_had_turn_, false);
+  if (inbox_.size() != 0 && turn) [[unlikely]] {
+    if (runnable* work = inbox_.pop()) {
+      inbox_had_turn_ = true;
+      return work;
+    }
+  }
+  runnable* const work = next_of_queues();
+  return work != nullptr ? work : inbox_.pop();
+}
+
+runnable* worker::next_of_queues() noexcept {
   ++tick_;
   if (tick_ % io_interval == 0) {
     if (tick_ - polled_at_ >= poll_after_ && (io->ready() || io->unflushed() != 0 || io->blind())) {

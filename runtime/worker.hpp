@@ -3,18 +3,21 @@
 /// Order of work: the LIFO slot (what a running task woke last; three times in a row at most), then
 /// by turns the local queue (what was woken, oldest first) and the forks (what was spawned, newest
 /// first, now and then the oldest); when what the last turn of the reactor brought has run, but not
-/// before 8 tasks nor after 64, a look at the completions; every 61 tasks the injector.  With
-/// nothing left: the injector, half of another worker's queue or its oldest fork, then parking in
-/// the reactor.  While parked, one worker is the *watcher*: it wakes up now and then to see that
-/// nobody is stuck (rescue.cpp).
+/// before 8 tasks nor after 64, a look at the completions; every 61 tasks the injector.  What was
+/// sent to this worker alone, its inbox, takes turns with all of that.  With nothing left: the
+/// injector, half of another worker's queue or its oldest fork, then parking in the reactor.  While
+/// parked, one worker is the *watcher*: it wakes up now and then to see that nobody is stuck
+/// (rescue.cpp).
 ///
-/// `post_local`, `post_last` and the loop belong to the worker's own thread.  `wake`, and what a
-/// thief or rescuer uses (`queue`, `take_lifo`, the wheel under its lock), may be called from any
-/// worker.  In a simulation all workers live on one thread and `step` is called by the driver.
+/// `post_local`, `post_last` and the loop belong to the worker's own thread.  `wake`, `post_inbox`,
+/// and what a thief or rescuer uses (`queue`, `take_lifo`, the wheel under its lock), may be called
+/// from any worker.  In a simulation all workers live on one thread and `step` is called by the
+/// driver.
 #pragma once
 
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/fork_deque.hpp>
+#include <magpie/runtime/injector.hpp>
 #include <magpie/runtime/local_queue.hpp>
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
@@ -42,7 +45,8 @@ struct worker_counters {
   atomic<std::uint64_t> watches{0};    ///< Looks of the watcher.
   atomic<std::uint64_t> rescues{0};    ///< Rescues of another worker that found something.
   atomic<std::uint64_t> kicks{0};
-  atomic<std::uint64_t> watch_ns{0};  ///< Time spent watching.
+  atomic<std::uint64_t> watch_ns{0};   ///< Time spent watching.
+  atomic<std::uint64_t> long_runs{0};  ///< Runs of tasks elsewhere that were too long.
 
   /// A counter has one writer: no read-modify-write is needed.
   static void add(atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
@@ -69,6 +73,12 @@ class alignas(cache_line_size) worker final : public detail::context {
   /// Runs until the scheduler tells the workers to leave, or `done` becomes true.
   void run(const atomic<bool>* done) noexcept;
 
+  /// Runs the loop for a while, in place of the thread that it belongs to; see block_in_place.hpp.
+  void stand_in(const atomic<bool>& done) noexcept;
+
+  /// Notes that the calling thread runs the loop.
+  void note_thread() noexcept;
+
   /// One round of `run`: a task, or parking until there may be one.
   void run_one() noexcept;
 
@@ -83,6 +93,9 @@ class alignas(cache_line_size) worker final : public detail::context {
 
   /// Puts `work` behind everything that is ready here.
   void post_tail(runnable& work) noexcept;
+
+  /// Gives `work` to this worker alone, and wakes it.  Any thread.
+  void post_inbox(runnable& work) noexcept;
 
   /// Ends this worker's parking.  Any thread.
   void wake() noexcept;
@@ -120,6 +133,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   runnable* steal_fork(worker& victim) noexcept;
   bool stole_in_vain() noexcept;
   void execute(runnable& work) noexcept;
+  runnable* next_of_queues() noexcept;
   runnable* next_queued() noexcept;
   runnable* starving_fork() noexcept;
   void take_in(runnable_chain& chain) noexcept;
@@ -142,12 +156,15 @@ class alignas(cache_line_size) worker final : public detail::context {
   bool rescue(worker& stuck) noexcept;
   void take_fork(worker& busy) noexcept;
   void sweep_neighbour() noexcept;
+  void check_long_run(worker& other, std::uint64_t beat, std::uint64_t ran_ns,
+                      std::uint64_t now_ns) noexcept;
 
   alignas(cache_line_size) atomic<runnable*> lifo_{nullptr};
   unsigned tick_ = 0;
   unsigned polled_at_ = 0;   ///< The tick of the last turn of the reactor.
   unsigned poll_after_ = 0;  ///< Ticks until the next one is worth its system call.
   unsigned lifo_streak_ = 0;
+  bool inbox_had_turn_ = false;
   std::int64_t oldest_fork_ = 0;  ///< The top of the forks as last looked at, and since when.
   std::uint64_t oldest_since_ns_ = 0;
   bool begun_ = false;  ///< The hook `starts` was called, and `stops` not yet.
@@ -156,8 +173,12 @@ class alignas(cache_line_size) worker final : public detail::context {
   bool watching_ = false;  ///< Has been the watcher or its deputy since it parked last.
   bool shared_;
   random_source rng_;
-  // The watcher's memory: heartbeats as last seen, and when one last moved.
-  std::uint64_t* seen_ = nullptr;
+  // The watcher's memory: heartbeats as last seen and since when, and when one last moved.
+  struct sighting {
+    std::uint64_t beat = 0;
+    std::uint64_t since_ns = 0;
+  };
+  sighting* seen_ = nullptr;
   std::uint64_t last_moved_ns_ = 0;
   std::uint64_t last_look_ns_ = 0;
   std::uint64_t watch_every_ns_ = 0;
@@ -165,6 +186,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   unsigned short_parks_ = 0;         ///< Parks in a row that ended sooner than a look is due.
   std::uint64_t neighbour_seen_ = 0;
   std::uint64_t neighbour_seen_ns_ = 0;
+  std::uint64_t neighbour_since_ns_ = 0;
   // How long a task runs here, on the average of late; until something is known, long.
   std::uint64_t pace_ns_ = wake_cost_ns;
   std::uint64_t paced_at_ns_ = 0;
@@ -174,9 +196,13 @@ class alignas(cache_line_size) worker final : public detail::context {
   fork_deque forks_;
   timer_wheel wheel_;
   worker_counters counters_;
+  injector inbox_;  ///< What runs here and nowhere else: never stolen, never rescued.
   alignas(cache_line_size) atomic<bool> notified_{false};
   atomic<bool> parked_{false};
   atomic<int> cpu_clock_{-1};  ///< The CPU clock of the thread that runs the loop; -1 before.
+  // Written by watchers: the heartbeats at which a run was counted and reported as a long one.
+  atomic<std::uint64_t> counted_long_{0};
+  atomic<std::uint64_t> reported_long_{0};
 };
 
 }  // namespace magpie

@@ -1,0 +1,163 @@
+/// The watchdog: who ran for too long, from where, and how often that is said.
+///
+/// No clock is read here: what is too long runs until it has been reported.
+#include <magpie/runtime/watchdog.hpp>
+
+#include <magpie/runtime/current_task.hpp>
+#include <magpie/runtime/sleep.hpp>
+#include <magpie/runtime/spawn.hpp>
+#include <magpie/tests/runtime/cell.hpp>
+#include <magpie/util/spin_lock.hpp>
+
+#include <algorithm>
+#include <source_location>
+#include <string>
+
+namespace magpie::tests {
+namespace {
+
+/// Notes the reports about one task, by its name or by having none.
+struct notes {
+  explicit notes(std::string_view about) : name(about) {}
+
+  static void take(void* context, const long_run& seen) noexcept {
+    auto& self = *static_cast<notes*>(context);
+    if (seen.name != self.name) return;
+    self.last = seen;
+    self.last.name = {};
+    self.count.fetch_add(1, order::release);
+  }
+  void wait_for(int reports) const noexcept {
+    while (count.load(order::acquire) < reports) cpu_relax();
+  }
+
+  std::string_view name;
+  long_run last;
+  atomic<int> count{0};
+};
+
+options watched(notes& into) {
+  options chosen = cell_options();
+  chosen.workers = std::max<std::size_t>(chosen.workers, 2);
+  chosen.watchdog.threshold = 1ms;
+  chosen.watchdog.context = &into;
+  chosen.watchdog.reports = &notes::take;
+  return chosen;
+}
+
+struct place {
+  std::uint64_t task = 0;
+  unsigned line = 0;
+  std::size_t worker = 0;
+};
+
+task<> spins_after_an_await(const notes& until, place& at) {
+  co_await yield();
+  const unsigned line = std::source_location::current().line() - 1;
+  at = {current_task().id, line, detail::this_context().index};
+  until.wait_for(1);
+}
+
+void expect_same(const notes& seen, const place& at) {
+  EXPECT_EQ(seen.count.load(order::acquire), 1);
+  EXPECT_EQ(seen.last.task, at.task);
+  EXPECT_EQ(seen.last.place.line(), at.line);
+  EXPECT_EQ(seen.last.worker, at.worker);
+  EXPECT_GE(seen.last.ran, 1ms);
+  EXPECT_NE(std::string(seen.last.place.file_name()).find("watchdog_test"), std::string::npos);
+}
+
+task<> with_a_literal_name(const notes& seen) {
+  place at;
+  auto handle = spawn(named("spins"), spins_after_an_await(seen, at));
+  [[maybe_unused]] const auto ended = co_await handle.join();
+  expect_same(seen, at);
+  EXPECT_GE(current_metrics().long_runs, 1U);
+}
+
+TEST(watchdog, concurrent_names_the_task_and_the_await_after_which_it_runs) {
+  MAGPIE_NEED_KERNEL();
+  notes seen("spins");
+  EXPECT_TRUE(run_on(watched(seen), with_a_literal_name(seen)));
+}
+
+task<> with_a_long_name(const notes& seen) {
+  place at;
+  const std::string name(seen.name);
+  auto handle = spawn(named(std::string_view(name)), spins_after_an_await(seen, at));
+  [[maybe_unused]] const auto ended = co_await handle.join();
+  expect_same(seen, at);
+}
+
+TEST(watchdog, concurrent_copies_names) {
+  MAGPIE_NEED_KERNEL();
+  notes seen("a name that was put together at runtime");  // as long as names may be
+  ASSERT_EQ(seen.name.size(), task_name::size_max);
+  EXPECT_TRUE(run_on(watched(seen), with_a_long_name(seen)));
+}
+
+task<> spins_at_once(const notes& until, place& at) {
+  at.task = current_task().id;
+  at.worker = detail::this_context().index;
+  until.wait_for(1);
+  co_return;
+}
+
+task<> that_never_waited(const notes& seen) {
+  place at;
+  at.line = std::source_location::current().line() + 1;
+  auto handle = spawn(named("spins"), spins_at_once(seen, at));
+  // Not joined in place: then it would be this task's run, too.
+  while (!handle.done()) co_await sleep_for(100us);
+  expect_same(seen, at);
+}
+
+TEST(watchdog, concurrent_says_where_a_task_was_spawned_that_never_waited) {
+  MAGPIE_NEED_KERNEL();
+  notes seen("spins");
+  EXPECT_TRUE(run_on(watched(seen), that_never_waited(seen)));
+}
+
+/// Long enough for the watcher to have come by many times.
+void spins_for_many_looks() {
+  const std::uint64_t before = current_metrics().watches;
+  while (current_metrics().watches < before + 50) cpu_relax();
+}
+
+task<> runs_twice(const notes& seen) {
+  co_await yield();
+  seen.wait_for(1);
+  spins_for_many_looks();
+  EXPECT_EQ(seen.count.load(order::acquire), 1);  // this run has been reported
+  co_await yield();
+  seen.wait_for(2);
+}
+
+TEST(watchdog, concurrent_reports_each_run_once) {
+  MAGPIE_NEED_KERNEL();
+  notes seen("twice");
+  runtime on(watched(seen));
+  EXPECT_TRUE(on.block_on(named("twice"), runs_twice(seen)));
+  EXPECT_TRUE(on.shutdown(30s));
+  EXPECT_EQ(seen.count.load(order::acquire), 2);
+}
+
+task<> runs_unwatched() {
+  co_await yield();
+  spins_for_many_looks();
+  EXPECT_EQ(current_metrics().long_runs, 0U);
+}
+
+TEST(watchdog, concurrent_can_be_switched_off) {
+  MAGPIE_NEED_KERNEL();
+  notes seen("off");
+  options chosen = watched(seen);
+  chosen.watchdog.threshold = 0ns;
+  runtime on(chosen);
+  EXPECT_TRUE(on.block_on(named("off"), runs_unwatched()));
+  EXPECT_TRUE(on.shutdown(30s));
+  EXPECT_EQ(seen.count.load(order::acquire), 0);
+}
+
+}  // namespace
+}  // namespace magpie::tests
