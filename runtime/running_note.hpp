@@ -49,12 +49,12 @@ class running_note {
 
  private:
   static constexpr std::size_t words = (task_name::size_max + sizeof(std::uint64_t)) / 8;
-  static_assert(sizeof(std::source_location) == sizeof(void*));
+  static_assert(sizeof(std::source_location) == sizeof(std::uintptr_t));
 
   void copy_name(const task_root& root) noexcept;
 
   atomic<std::uint64_t> tag_{0};
-  atomic<const void*> place_{nullptr};
+  atomic<std::uintptr_t> place_{0};
   atomic<std::uint64_t> name_[words] = {};  ///< Valid if the tag says so.
 };
 

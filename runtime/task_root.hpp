@@ -130,7 +130,7 @@ namespace detail {
 
 inline void running_note::set(const task_root& root, std::source_location where) noexcept {
   tag_.store(root.tag(), order::relaxed);
-  place_.store(std::bit_cast<const void*>(where), order::relaxed);
+  place_.store(std::bit_cast<std::uintptr_t>(where), order::relaxed);
   if (task_root::may_have_name(root.tag())) [[unlikely]]
     copy_name(root);
 }

@@ -8,7 +8,7 @@
 
 namespace magpie {
 
-detail::run_gate::run_gate() noexcept : runnable(nullptr), operation_run(nullptr) {}
+detail::run_gate::run_gate() noexcept : runnable(nullptr) {}
 
 namespace gates {
 

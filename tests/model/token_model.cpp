@@ -11,6 +11,7 @@
 namespace magpie {
 
 void task_root::let_go() noexcept {}
+void detail::run_routed_operation(runnable&) noexcept {}
 
 namespace tokens {
 
