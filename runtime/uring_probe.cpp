@@ -64,6 +64,7 @@ std::error_code uring_reactor::set_up(ring_flavour flavour) noexcept {
     }
   }
   if (code != 0) return errno_code(-code);
+  static_cast<void>(rings_ended.load(order::acquire));  // (U2)
   ring_ = ring;
   ::io_uring_ring_dontfork(ring_);
   if ((ring_->features & uring_abi::feat_no_iowait) != 0) enter_flags_ = uring_abi::enter_no_iowait;

@@ -22,7 +22,10 @@ using namespace uring_entry;
 
 uring_reactor::uring_reactor() noexcept = default;
 
+constinit atomic<unsigned> uring_reactor::rings_ended{0};
+
 uring_reactor::~uring_reactor() {
+  rings_ended.fetch_add(1, order::release);  // (U1)
   if (ring_ != nullptr) ::io_uring_queue_exit(ring_);
   for (slot* chunk : chunks_) delete[] chunk;
 }

@@ -192,7 +192,8 @@ TEST(lifecycle, concurrent_many_lives_with_everything_under_way) {
   MAGPIE_NEED_CELL();
   std::optional<signal_stream> stays;  // else the default action would come in between
   if (!in_simulation()) stays.emplace(signal_stream::open(SIGUSR1).value());
-  atomic<int> alive{0};
+  // Static: a runtime that ends in the background is not ordered before what reuses our stack.
+  static atomic<int> alive{0};
   for (int i = 0; i < lives(40); ++i) one_life(i, alive);
   EXPECT_EQ(alive.load(order::relaxed), 0);
   EXPECT_TRUE(all_done());
@@ -201,11 +202,11 @@ TEST(lifecycle, concurrent_many_lives_with_everything_under_way) {
 TEST(lifecycle, concurrent_runtimes_beside_each_other) {
   MAGPIE_NEED_KERNEL();
   const signal_stream stays = signal_stream::open(SIGUSR1).value();
+  static atomic<int> alive[2] = {};
   std::vector<std::thread> threads;
   for (int k = 0; k < 2; ++k)
     threads.emplace_back([k] {
-      atomic<int> alive{0};
-      for (int i = 0; i < lives(40) / 4; ++i) one_life(i + k, alive);
+      for (int i = 0; i < lives(40) / 4; ++i) one_life(i + k, alive[k]);
     });
   for (std::thread& one : threads) one.join();
 }
@@ -259,8 +260,8 @@ TEST(lifecycle, concurrent_c20_destructors_wake_each_other) {
 /// A runtime that lives and ends inside of a task of another one.
 TEST(lifecycle, concurrent_a_runtime_within_a_task) {
   MAGPIE_NEED_KERNEL();
-  atomic<int> alive{0};
-  auto holds_one = [&]() -> task<int> {
+  static atomic<int> alive{0};
+  auto holds_one = []() -> task<int> {
     runtime inner(cell_options());
     inner.spawn(ticks(1, counted(alive))).detach();
     auto spawned = inner.spawn([]() -> task<int> {

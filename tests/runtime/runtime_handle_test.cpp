@@ -121,14 +121,14 @@ void uses_until_the_end(const runtime_handle& handle, atomic<int>& alive, atomic
 
 TEST(runtime_handle, concurrent_uses_and_the_end) {
   MAGPIE_NEED_KERNEL();
+  // Static: a runtime that ends in the background is not ordered before what reuses our stack.
+  static atomic<int> alive{0};
+  static atomic<int> wrong{0};
   for (int i = 0; i < 30; ++i) {
-    atomic<int> alive{0};
-    atomic<int> wrong{0};
     std::optional<runtime> on(std::in_place, cell_options());
     std::vector<std::thread> threads;
     for (int k = 0; k < 3; ++k)
-      threads.emplace_back(
-          [handle = on->handle(), &alive, &wrong] { uses_until_the_end(handle, alive, wrong); });
+      threads.emplace_back([handle = on->handle()] { uses_until_the_end(handle, alive, wrong); });
     for (int k = 0; k < i % 5; ++k) EXPECT_EQ(on->block_on(adds(k, 1)).value(), k + 1);
     if (i % 3 == 0) {
       on->shutdown_background();
@@ -186,7 +186,8 @@ TEST(runtime_handle, concurrent_c25_block_ons_that_wait_for_each_other) {
 
 TEST(runtime_handle, concurrent_a_shutdown_in_the_background) {
   MAGPIE_NEED_CELL();
-  atomic<int> alive{0};
+  // Static: a runtime that ends in the background is not ordered before what reuses our stack.
+  static atomic<int> alive{0};
   runtime on(cell_options());
   const runtime_handle handle = on.handle();
   auto waiting = on.spawn(waits(counted(alive)));
