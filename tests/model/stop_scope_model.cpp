@@ -252,6 +252,23 @@ struct completion_stop_and_look : scenario<completion_stop_and_look, 4>, world {
   void after() { world::after(); }
 };
 
+/// Somebody looks while a tree of two levels is closed from below.
+struct nested_and_look : scenario<nested_and_look, 2>, world {
+  void before() { world::before(); }
+  void thread(unsigned index) {
+    if (index == 1) {
+      look();
+      return;
+    }
+    std::optional<magpie::stop_scope> middle(std::in_place, &top, root);
+    scope.emplace(&*middle, root);
+    complete();
+    await_and_close();
+    middle.reset();
+  }
+  void after() { world::after(); }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -265,6 +282,7 @@ int main(int argc, char** argv) {
                      entry<two_stops>("two_stops", 1),
                      entry<completion_and_look>("completion_and_look", 2),
                      entry<stop_and_look>("stop_and_look", 1),
+                     entry<nested_and_look>("nested_and_look", 2),
                      entry<completion_stop_and_look>("completion_stop_and_look", 1)},
        .files = {"runtime/scope_walk.hpp", "runtime/stop_scope.hpp", "runtime/stop_scope.cpp"},
        .logic_mutants = {"cancel_posts_nothing", "busy_canceller_posts_nothing"}},

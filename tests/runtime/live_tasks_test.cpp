@@ -243,8 +243,12 @@ TEST(live_tasks, who_waits_for_a_group_and_whose_child_is_whose) {
 
 // ---- states and ages ----------------------------------------------------------------------------
 
+options tracked(options chosen) {
+  chosen.track_tasks = true;
+  return chosen;
+}
+
 task<> sees_itself() {
-  co_await sleep_for(1us);
   const auto all = current_live_tasks();
   const auto me = std::ranges::find(all, current_task().id, &live_task::id);
   EXPECT_NE(me, all.end());
@@ -255,12 +259,7 @@ task<> sees_itself() {
 
 TEST(live_tasks, the_one_that_asks_is_running) {
   MAGPIE_NEED_CELL();
-  EXPECT_TRUE(run_in_cell(sees_itself()));
-}
-
-options tracked(options chosen) {
-  chosen.track_tasks = true;
-  return chosen;
+  EXPECT_TRUE(run_on(tracked(cell_options()), sees_itself()));
 }
 
 task<> is_empty() { co_return; }
