@@ -11,7 +11,6 @@
 namespace magpie {
 
 void task_root::let_go() noexcept {}
-void detail::run_routed_operation(runnable&) noexcept {}
 
 namespace tokens {
 
