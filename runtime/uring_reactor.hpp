@@ -46,13 +46,13 @@ class uring_reactor final : public reactor {
   static constexpr unsigned submission_entries = 256;
   static constexpr unsigned completion_entries = 2048;
 
-  /// Sets up a ring; null and `error` when the kernel refuses.
   /// Rings that were unmapped.  The kernel may map the next one at the same place, perhaps for a
-  /// thread that knows nothing of the old one's, when that ended in the background.  That the kernel
-  /// orders the two is said here, where ThreadSanitizer sees it: (U1) a release before the
+  /// thread that knows nothing of the old one's, when that ended in the background.  That the
+  /// kernel orders the two is said here, where ThreadSanitizer sees it: (U1) a release before the
   /// unmapping, (U2) an acquire after the mapping.
   static atomic<unsigned> rings_ended;
 
+  /// Sets up a ring; null and `error` when the kernel refuses.
   static uring_reactor* make(ring_flavour flavour, std::error_code& error) noexcept;
   ~uring_reactor() override;
 
