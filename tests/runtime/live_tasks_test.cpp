@@ -255,6 +255,7 @@ task<> sees_itself() {
   EXPECT_EQ(me->state, task_state::running);
   EXPECT_EQ(me->worker, detail::this_context().index);
   EXPECT_TRUE(me->stacks.empty());
+  co_return;
 }
 
 TEST(live_tasks, the_one_that_asks_is_running) {
