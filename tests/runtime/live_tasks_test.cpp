@@ -129,7 +129,9 @@ task<> lists_through_boundaries() {
                               const std::vector<std::string_view>& functions) {
     const auto& found = find(all, name)->stacks;
     EXPECT_EQ(found.size(), 1U) << name;
-    if (!found.empty()) EXPECT_TRUE(runs_through(found[0], functions)) << name;
+    if (!found.empty()) {
+      EXPECT_TRUE(runs_through(found[0], functions)) << name;
+    }
   };
   expect_one("timeout", {"innermost", "middle", "through_a_timeout"});
   expect_one("shield", {"innermost", "under_a_shield"});
@@ -255,6 +257,7 @@ task<> sees_itself() {
   EXPECT_EQ(me->state, task_state::running);
   EXPECT_EQ(me->worker, detail::this_context().index);
   EXPECT_TRUE(me->stacks.empty());
+  co_return;
 }
 
 TEST(live_tasks, the_one_that_asks_is_running) {
