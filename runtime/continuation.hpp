@@ -34,7 +34,7 @@ struct step;
 /// `next.to` (and `next.error`) for the climb to go on.
 using arrival_hook = std::coroutine_handle<> (*)(void* boundary, step& next) noexcept;
 
-struct boundary;
+class boundary;
 
 struct continuation {
   void* target = nullptr;       ///< The awaiting `promise_base`, or a `boundary`; see `end`.
@@ -62,21 +62,26 @@ struct continuation {
   }
   template <class State>
   static State* ended(void* target) noexcept {
-    return static_cast<State*>(static_cast<void*>(static_cast<char*>(target) - 1));
+    return reinterpret_cast<State*>(reinterpret_cast<std::uintptr_t>(target) - 1);
   }
 };
 
 /// What every boundary but a task's end has: where its outcome goes.  Delivering needs no such
 /// common part; who looks at a suspended chain from outside (live_tasks.hpp, a debugger) finds by
 /// it what lies beyond the boundary.  It does not change from the start of the inside on.
-struct boundary {
-  continuation to_;
+class boundary {
+ public:
+  const continuation& destination() const noexcept { return to_; }
+  void set_destination(const continuation& to) noexcept { to_ = to; }
 
   /// For hooks: the boundary that the target is.
   template <class B>
   static B& from(void* target) noexcept {
     return *static_cast<B*>(static_cast<boundary*>(target));
   }
+
+ protected:
+  continuation to_;
 };
 
 /// One step of a delivery.

@@ -68,7 +68,7 @@ std::coroutine_handle<> fork_base::start_next(step& next) noexcept {
       continue;
     }
     branch.fork = this;
-    branch.to_ = to_;
+    branch.set_destination(to_);
     branch.index = i;
     branch.at = branch_base::phase::running;
     branch.scope.emplace(outer_, root());

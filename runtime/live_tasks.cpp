@@ -40,7 +40,7 @@ stack_copy::stack_copy(const continuation& from) noexcept {
     } else if (continuation::is_end(to)) {
       return;
     } else {
-      to = static_cast<boundary*>(to.target)->to_;
+      to = static_cast<boundary*>(to.target)->destination();
     }
   }
 }

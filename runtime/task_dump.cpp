@@ -90,7 +90,9 @@ std::string head_of(const paragraph& of) {
 
 std::string title(scheduler& of, std::size_t listed) {
   std::size_t parked = 0;
-  for (std::size_t i = 0; i < of.size(); ++i) parked += of.at(i).parked() ? 1 : 0;
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    if (of.at(i).parked()) ++parked;
+  }
   std::string text = "magpie: " + std::to_string(listed) +
                      (listed == 1 ? " live task; " : " live tasks; ") + std::to_string(of.size()) +
                      (of.size() == 1 ? " worker on " : " workers on ") + to_string(of.reactor()) +
