@@ -27,45 +27,4 @@ cancellation_token cancellation_token::child_token() const noexcept {
   return cancellation_token(node_ != nullptr ? make_node(node_) : nullptr);
 }
 
-namespace detail {
-
-/// Begins the wait; false: the token is cancelled, or the scope is stopped.
-bool token_wait_operation::wait() noexcept {
-  lock_scope guard(*node_);
-  if (node_->cancelled()) return false;
-  waits_ = true;  // before anybody can see it
-  waiter_.work = this;
-  waiter_.root = &scope().root();
-  if (!begin()) {
-    waits_ = false;
-    return false;
-  }
-  node_->insert(waiter_);
-  return true;
-}
-
-std::coroutine_handle<> token_wait_operation::start(detail::continuation to,
-                                                    stop_scope& scope) noexcept {
-  prepare(to, scope);
-  // What does not wait goes through the queue, never inline: a loop that ignores a stop would spin.
-  if (node_ == nullptr || !wait()) this_context().post_last(*this);
-  return std::noop_coroutine();
-}
-
-void token_wait_operation::woken(runnable& work) noexcept {
-  auto& self = static_cast<token_wait_operation&>(static_cast<operation&>(work));
-  if (self.waits_ && !self.end()) return;
-  const bool stopped = self.waits_ ? self.stopped_ : self.scope().stop_requested();
-  resume(stopped ? deliver_error(self.continuation(), errc::stopped)
-                 : deliver(self.continuation()));
-}
-
-void token_wait_operation::cancel_wait(operation& op) noexcept {
-  auto& self = static_cast<token_wait_operation&>(op);
-  if (!self.node_->remove(self.waiter_)) return;  // the token was faster: that is the outcome
-  self.stopped_ = true;
-  self.scope().root().post(self);
-}
-
-}  // namespace detail
 }  // namespace magpie

@@ -18,9 +18,9 @@
 
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/interrupted.hpp>
-#include <magpie/runtime/operation.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/token_node.hpp>
+#include <magpie/runtime/wait_operation.hpp>
 #include <magpie/util/errc.hpp>
 
 #include <optional>
@@ -33,52 +33,19 @@ class cancellation_guard;
 
 namespace detail {
 
-/// Waits for a token.  The lock of the node orders begin, cancel of the token and cancel of the
-/// operation: a canceller that comes between the entering of the scope and the listing waits for
-/// the lock and then finds the waiter listed.
-class token_wait_operation : public operation {
- public:
-  using value_type = void;
-
-  explicit token_wait_operation(token_node* node) noexcept
-      : operation(&woken, &cancel_wait), node_(node) {}
-  token_wait_operation(token_wait_operation&& other) noexcept
-      : operation(std::move(other)), node_(other.node_) {}
-
-  bool try_complete(stop_scope& scope) noexcept {
-    return (node_ == nullptr || node_->cancelled()) && !scope.stop_requested() &&
-           spend_budget(this_context());
-  }
-  std::error_code failed() const noexcept { return no_error; }
-
-  std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
-
-  result<void> take() const noexcept { return {}; }
-
- private:
-  static void woken(runnable& work) noexcept;
-  static void cancel_wait(operation& op) noexcept;
-  bool wait() noexcept;
-
-  token_node* node_;
-  token_waiter waiter_;
-  bool waits_ = false;  ///< It began, and is or was listed.
-  bool stopped_ = false;
-};
-
 struct token_trigger {
   explicit token_trigger(token_node* watched) noexcept : node(watched) {}
   token_trigger(token_trigger&& other) noexcept : node(other.node) {}
 
   bool arm(runnable& work, task_root& root) noexcept {
-    waiter.work = &work;
-    waiter.root = &root;
-    return node->add(waiter);
+    entry.work = &work;
+    entry.root = &root;
+    return node->add(entry);
   }
-  bool disarm() noexcept { return node->remove(waiter); }
+  bool disarm() noexcept { return node->remove(entry); }
 
   token_node* node;
-  token_waiter waiter;
+  wait_entry entry;
 };
 
 template <class A>
@@ -191,9 +158,7 @@ class cancellation_token {
   /// of it, must outlive the wait.
   /// Errors: stopped.  Stop: ends the wait; nothing is consumed.
   /// Threads: any number of tasks may wait.  Cost: no allocation.
-  detail::token_wait_operation cancelled() const noexcept {
-    return detail::token_wait_operation(node_);
-  }
+  detail::wait_operation cancelled() const noexcept { return detail::wait_operation(node_); }
 
   /// Runs `a` and stops it when the token is cancelled.  Gives `std::optional` of its value, empty
   /// if it was stopped by the token; a bool for an `a` without a value.  `a` is not started if the

@@ -74,7 +74,7 @@ task<> graceful_group::drain() {
 
 /// Whether the last task ends in time.
 task<bool> graceful_group::ends_within(clock::duration time) {
-  const auto ended = co_await as_result(timeout(time, detail::tracker_wait_operation(state_)));
+  const auto ended = co_await as_result(timeout(time, detail::wait_operation(state_)));
   co_return ended.has_value();
 }
 

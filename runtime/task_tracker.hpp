@@ -21,11 +21,11 @@
 
 #include <magpie/runtime/context.hpp>
 #include <magpie/runtime/frame_pool.hpp>
-#include <magpie/runtime/operation.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/tracker_state.hpp>
+#include <magpie/runtime/wait_operation.hpp>
 #include <magpie/util/errc.hpp>
 
 #include <concepts>
@@ -103,40 +103,6 @@ bool spawn_tracked(scheduler& on, task<T>&& t, stop_scope& parent, tracker_state
   post_fork(on, *made);
   return true;
 }
-
-/// Waits for a tracker to end.  The lock of the state orders begin, wake and cancel, as that of a
-/// token does (cancellation_token.hpp).
-class tracker_wait_operation : public operation {
- public:
-  using value_type = void;
-
-  explicit tracker_wait_operation(tracker_state* state) noexcept
-      : operation(&woken, &cancel_wait), state_(state) {}
-  tracker_wait_operation(tracker_wait_operation&& other) noexcept
-      : operation(std::move(other)), state_(other.state_) {}
-
-  bool try_complete(stop_scope& scope) noexcept {
-    return (state_ == nullptr || state_->ended()) && !scope.stop_requested() &&
-           spend_budget(this_context());
-  }
-  std::error_code failed() const noexcept {
-    return state_ == nullptr ? std::make_error_code(std::errc::not_enough_memory) : no_error;
-  }
-
-  std::coroutine_handle<> start(detail::continuation to, stop_scope& scope) noexcept;
-
-  result<void> take() const noexcept { return {}; }
-
- private:
-  static void woken(runnable& work) noexcept;
-  static void cancel_wait(operation& op) noexcept;
-  bool wait() noexcept;
-
-  tracker_state* state_;
-  tracker_waiter waiter_;
-  bool waits_ = false;  ///< It began, and is or was listed.
-  bool stopped_ = false;
-};
 
 }  // namespace detail
 
@@ -228,8 +194,8 @@ class task_tracker {
   /// Errors: stopped; not_enough_memory if the tracker could have none.
   /// Stop: ends the wait; nothing else is affected.
   /// Threads: any number of tasks may wait.  Cost: no allocation.
-  detail::tracker_wait_operation wait() const noexcept {
-    return detail::tracker_wait_operation(state_);
+  detail::wait_operation wait() const noexcept {
+    return detail::wait_operation(state_, std::errc::not_enough_memory);
   }
 
   /// Whether both are copies of one tracker.

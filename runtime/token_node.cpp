@@ -1,11 +1,8 @@
 #include <magpie/runtime/token_node.hpp>
 
-#include <magpie/runtime/runnable.hpp>
-#include <magpie/runtime/task_root.hpp>
-
 namespace magpie::detail {
 
-token_node::token_node(token_node* parent) noexcept {
+token_node::token_node(token_node* parent) noexcept : wait_list(&is_cancelled) {
   if (parent == nullptr) return;
   lock_scope guard(*parent);
   // Relaxed: the parent's state changes under its lock, and nobody knows this node yet.
@@ -18,25 +15,11 @@ token_node::token_node(token_node* parent) noexcept {
   parent->children_.push_front(*this);
 }
 
-bool token_node::add(token_waiter& waiter) noexcept {
-  lock_scope guard(lock_);
-  if (cancelled()) return false;
-  insert(waiter);
-  return true;
-}
-
-bool token_node::remove(token_waiter& waiter) noexcept {
-  lock_scope guard(lock_);
-  if (!waiter.linked()) return false;
-  waiter.unlink();
-  return true;
-}
-
 void token_node::release(token_node* node) noexcept {
   while (node != nullptr && node->references_.fetch_sub(1, order::acq_rel) == 1) {  // (R)
     token_node* const parent = node->parent_;
     if (parent != nullptr) {
-      lock_scope guard(parent->lock_);
+      lock_scope guard(*parent);
       node->unlink();
     }
     free_node(*node);
@@ -61,28 +44,23 @@ token_node* token_node::pin_from(token_node* child) noexcept {
 }
 
 token_node* token_node::first_child() noexcept {
-  lock_scope guard(lock_);
+  lock_scope guard(*this);
   return pin_from(children_.front());
 }
 
 token_node* token_node::next_child(token_node& child) noexcept {
-  lock_scope guard(lock_);
+  lock_scope guard(*this);
   return pin_from(children_.next(child));
 }
 
 /// Cancels this node alone and posts its waiters.
 void token_node::mark() noexcept {
-  for (;;) {
-    lock_.lock();
-    // Relaxed: it changes under the lock, but for `done`, which is no less.
-    if (state_.load(order::relaxed) == live) state_.store(flagged, order::release);  // (A)
-    token_waiter* const waiter = waiters_.pop_front();
-    runnable* const work = waiter != nullptr ? waiter->work : nullptr;
-    task_root* const root = waiter != nullptr ? waiter->root : nullptr;
-    lock_.unlock();
-    if (waiter == nullptr) return;
-    root->post(*work);
-  }
+  lock();
+  // Relaxed: it changes under the lock, but for `done`, which is no less.
+  if (state_.load(order::relaxed) == live) state_.store(flagged, order::release);  // (A)
+  wait_entry* const all = take_all();
+  unlock();
+  post_all(all);
 }
 
 /// Everything below is cancelled.

@@ -19,8 +19,7 @@
 /// its path; a node leaves its parent's list only when its last reference is gone, so the path and
 /// the place in the list stay valid.  A child whose count is zero already is passed by.
 ///
-/// A waiter is posted, never resumed: taken out under the lock, then put into a run queue without.
-/// Who takes it out owns it; a waiter that finds itself taken out will be posted.
+/// Who waits is in the wait list (wait_list.hpp), whose source the node is; its lock is the node's.
 ///
 /// (A) the stores of `flagged` and `done` release what the canceller did before, (B) the loads
 /// acquire it.  (R) the countdown is acq_rel: who frees a node sees what the others did to it.
@@ -28,46 +27,25 @@
 /// Threads: any, for everything; a caller holds a reference to the node.
 #pragma once
 
+#include <magpie/runtime/wait_list.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/atomic.hpp>
 #include <magpie/util/intrusive_list.hpp>
-#include <magpie/util/spin_lock.hpp>
 
 #include <cstdint>
 
-namespace magpie {
+namespace magpie::detail {
 
-struct runnable;
-struct task_root;
-
-namespace detail {
-
-/// Waits for a node to be cancelled; then `work` is posted.
-struct token_waiter : list_node {
-  runnable* work = nullptr;
-  task_root* root = nullptr;
-};
-
-class token_node : public list_node {
+class token_node : public list_node, public wait_list {
  public:
   /// A node with one reference, below `parent` unless that is null or cancelled.
   explicit token_node(token_node* parent) noexcept;
-  ~token_node() { MAGPIE_ASSERT(waiters_.empty() && children_.empty()); }
+  ~token_node() { MAGPIE_ASSERT(children_.empty()); }
 
   bool cancelled() const noexcept { return state_.load(order::acquire) != live; }  // (B)
 
   /// Cancels the node and everything below it; all are when it returns.  Idempotent.
   void cancel() noexcept;
-
-  /// Under the lock: whoever joins decides by `cancelled`.
-  void lock() noexcept { lock_.lock(); }
-  void unlock() noexcept { lock_.unlock(); }
-  void insert(token_waiter& waiter) noexcept { waiters_.push_back(waiter); }
-
-  /// Lists `waiter`; false when the node is cancelled.
-  bool add(token_waiter& waiter) noexcept;
-  /// Takes `waiter` out; false: it was taken out by a canceller, who posts it.
-  bool remove(token_waiter& waiter) noexcept;
 
   /// Relaxed: the caller's own reference keeps the node.
   void add_reference() noexcept { references_.fetch_add(1, order::relaxed); }
@@ -80,6 +58,10 @@ class token_node : public list_node {
   static constexpr int flagged = 1;
   static constexpr int done = 2;
 
+  static bool is_cancelled(const wait_list& of) noexcept {
+    return static_cast<const token_node&>(of).cancelled();
+  }
+
   bool try_reference() noexcept;
   token_node* pin_from(token_node* child) noexcept;
   token_node* first_child() noexcept;
@@ -89,14 +71,11 @@ class token_node : public list_node {
 
   token_node* parent_ = nullptr;  ///< Never changes.
   intrusive_list<token_node> children_;
-  intrusive_list<token_waiter> waiters_;
   atomic<std::uint32_t> references_{1};
   atomic<int> state_{live};
-  spin_lock lock_;
 };
 
 /// Ends a node without references and gives its memory back.
 void free_node(token_node& node) noexcept;
 
-}  // namespace detail
-}  // namespace magpie
+}  // namespace magpie::detail

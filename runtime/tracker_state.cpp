@@ -1,8 +1,5 @@
 #include <magpie/runtime/tracker_state.hpp>
 
-#include <magpie/runtime/runnable.hpp>
-#include <magpie/runtime/task_root.hpp>
-
 namespace magpie::detail {
 
 void tracker_state::untrack() noexcept {
@@ -25,27 +22,12 @@ void tracker_state::close() noexcept {
   if (tokens_in(before) == 0) wake();
 }
 
-bool tracker_state::remove(tracker_waiter& waiter) noexcept {
-  lock_scope guard(lock_);
-  if (!waiter.linked()) return false;
-  waiter.unlink();
-  return true;
-}
-
 /// Posts everybody who waits now.
 void tracker_state::wake() noexcept {
-  tracker_waiter* first = nullptr;
-  lock_.lock();
-  while (tracker_waiter* const waiter = waiters_.pop_back()) {
-    waiter->next_woken = first;
-    first = waiter;
-  }
-  lock_.unlock();
-  while (first != nullptr) {
-    tracker_waiter* const waiter = first;
-    first = waiter->next_woken;  // once it is posted it may be gone
-    waiter->root->post(*waiter->work);
-  }
+  lock();
+  wait_entry* const all = take_all();
+  unlock();
+  post_all(all);
 }
 
 void tracker_state::release(tracker_state* state) noexcept {

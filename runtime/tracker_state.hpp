@@ -15,10 +15,7 @@
 /// handle as soon as the word says `ended`, and the waker still needs the block.  Who counts
 /// holders and tokens down to zero frees it.
 ///
-/// A waiter looks at the word under the lock before it lists itself, and a waker takes the lock
-/// after it has changed the word: either the waiter finds the tracker ended, or the waker finds the
-/// waiter.  A waker takes all who are listed in one go, so that one who comes after a `reopen` is
-/// not woken for what was before.
+/// Who waits is in the wait list (wait_list.hpp), whose source this is.
 ///
 /// (E1) `untrack` and `close` release what the task did before, (E2) the look at the word acquires
 /// it; in between the additions of others belong to the same release sequence.  (H) the countdown
@@ -27,37 +24,21 @@
 /// Threads: any, for everything; a caller holds the block, by a handle or a token.
 #pragma once
 
+#include <magpie/runtime/wait_list.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/atomic.hpp>
-#include <magpie/util/intrusive_list.hpp>
-#include <magpie/util/spin_lock.hpp>
 
 #include <cstddef>
 #include <cstdint>
 
-namespace magpie {
+namespace magpie::detail {
 
-struct runnable;
-struct task_root;
-
-namespace detail {
-
-/// Waits for a tracker to end; then `work` is posted.
-struct tracker_waiter : list_node {
-  runnable* work = nullptr;
-  task_root* root = nullptr;
-  tracker_waiter* next_woken = nullptr;  ///< The waker's.
-};
-
-class tracker_state {
+class tracker_state : public wait_list {
  public:
   using free_function = void (*)(tracker_state&) noexcept;
 
   /// One with a holder, open.  `frees` ends it when nobody holds it any more.
-  explicit tracker_state(free_function frees) noexcept : frees_(frees) {}
-  tracker_state(const tracker_state&) = delete;
-  tracker_state& operator=(const tracker_state&) = delete;
-  ~tracker_state() { MAGPIE_ASSERT(waiters_.empty()); }
+  explicit tracker_state(free_function frees) noexcept : wait_list(&is_over), frees_(frees) {}
 
   /// One more token.  Relaxed: the caller's own token or handle keeps the block.
   void track() noexcept { word_.fetch_add(one_token, order::relaxed); }
@@ -73,14 +54,6 @@ class tracker_state {
   std::size_t tokens() const noexcept { return tokens_in(word_.load(order::relaxed)); }
   /// Closed, and everything that was tracked is over and visible.
   bool ended() const noexcept { return is_end(word_.load(order::acquire)); }  // (E2)
-
-  /// Under the lock: whoever waits decides by `ended`.
-  void lock() noexcept { lock_.lock(); }
-  void unlock() noexcept { lock_.unlock(); }
-  void insert(tracker_waiter& waiter) noexcept { waiters_.push_back(waiter); }
-
-  /// Takes `waiter` out; false: a waker has it, and posts it.
-  bool remove(tracker_waiter& waiter) noexcept;
 
   /// One more holder.  Relaxed, as `track`.
   void hold() noexcept { word_.fetch_add(one_holder, order::relaxed); }
@@ -99,13 +72,14 @@ class tracker_state {
     return (word & (one_holder - 1)) == closed;
   }
 
+  static bool is_over(const wait_list& of) noexcept {
+    return static_cast<const tracker_state&>(of).ended();
+  }
+
   void wake() noexcept;
 
   free_function frees_;  ///< Never changes.
   atomic<std::uint64_t> word_{one_holder};
-  spin_lock lock_;
-  intrusive_list<tracker_waiter> waiters_;
 };
 
-}  // namespace detail
-}  // namespace magpie
+}  // namespace magpie::detail

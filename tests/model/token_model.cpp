@@ -4,6 +4,7 @@
 #include <magpie/tests/model/model.hpp>
 
 #include <magpie/runtime/token_node.cpp>
+#include <magpie/runtime/wait_list.cpp>
 
 #include <array>
 #include <optional>
@@ -15,7 +16,7 @@ void task_root::let_go() noexcept {}
 namespace tokens {
 
 using detail::token_node;
-using detail::token_waiter;
+using detail::wait_entry;
 using model::bed;
 
 struct world;
@@ -32,7 +33,7 @@ struct world {
   std::array<std::array<plain<int>, 2>, 4> touched;  // by a thread, before it drops a handle
   std::array<int, 4> freed{};
   std::optional<waiter_work> work;
-  token_waiter waiter;
+  wait_entry waiter;
   plain<int> link{0};  ///< Written by whoever posts the waiter, and by its owner.
   atomic<int> posts{0};
   bed owner;

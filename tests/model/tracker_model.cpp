@@ -4,6 +4,7 @@
 #include <magpie/tests/model/model.hpp>
 
 #include <magpie/runtime/tracker_state.cpp>
+#include <magpie/runtime/wait_list.cpp>
 
 #include <array>
 #include <optional>
@@ -15,7 +16,7 @@ void task_root::let_go() noexcept {}
 namespace trackers {
 
 using detail::tracker_state;
-using detail::tracker_waiter;
+using detail::wait_entry;
 using model::bed;
 
 struct waiter_work : runnable {
@@ -34,7 +35,7 @@ struct world {
   task_root task{*static_cast<scheduler*>(nullptr)};
   std::optional<tracker_state> state;
   std::array<std::optional<waiter_work>, 2> works;
-  std::array<tracker_waiter, 2> waiters;
+  std::array<wait_entry, 2> waiters;
   std::array<plain<int>, 3> touched;  ///< By a thread, before it gives up what it holds.
   plain<int> done{0};                 ///< What a task did before it ended.
   int freed = 0;

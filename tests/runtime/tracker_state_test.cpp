@@ -56,17 +56,5 @@ TEST(tracker_state, is_kept_by_its_tokens) {
   tracker_state::release(nullptr);
 }
 
-TEST(tracker_state, a_waiter_is_taken_out_once) {
-  tracker_state* const state = make();
-  tracker_waiter waiter;
-  EXPECT_FALSE(state->remove(waiter));
-  state->lock();
-  state->insert(waiter);
-  state->unlock();
-  EXPECT_TRUE(state->remove(waiter));
-  EXPECT_FALSE(state->remove(waiter));
-  tracker_state::release(state);
-}
-
 }  // namespace
 }  // namespace magpie::detail
