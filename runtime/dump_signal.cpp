@@ -1,7 +1,9 @@
 #include <magpie/runtime/dump_signal.hpp>
 
+#include <magpie/runtime/signal_table.hpp>
 #include <magpie/runtime/task_dump.hpp>
 #include <magpie/util/atomic.hpp>
+#include <magpie/util/errc.hpp>
 
 #include <pthread.h>
 #include <signal.h>
@@ -19,17 +21,9 @@ namespace {
 constinit std::mutex install_mutex;
 // Guarded by the mutex.
 constinit int users = 0;
-constinit int installed = 0;
-struct sigaction before = {};
-/// Written once, before a handler is installed.
+constinit signal_registration installed;
+/// Written once, before the reader and the registration exist.
 constinit atomic<int> events{-1};
-
-extern "C" void ask_for_dump(int) noexcept {
-  const int saved = errno;
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(events.load(order::relaxed), &one, sizeof one);
-  errno = saved;
-}
 
 void* print_dumps(void*) noexcept {
   ::pthread_setname_np(::pthread_self(), "magpie-dump");
@@ -41,11 +35,11 @@ void* print_dumps(void*) noexcept {
 }
 
 /// The eventfd and its reader, which takes no signals of the process.
-bool make_reader() noexcept {
-  if (events.load(order::relaxed) >= 0) return true;
+std::error_code make_reader() noexcept {
+  if (events.load(order::relaxed) >= 0) return {};
   const int fd = ::eventfd(0, EFD_CLOEXEC);
-  if (fd < 0) return false;
-  events.store(fd, order::relaxed);  // published by the thread's creation and the installation
+  if (fd < 0) return errno_code(errno);
+  events.store(fd, order::relaxed);  // published by the thread's creation
   sigset_t all;
   sigset_t own;
   ::sigfillset(&all);
@@ -55,11 +49,11 @@ bool make_reader() noexcept {
   ::pthread_sigmask(SIG_SETMASK, &own, nullptr);
   if (error == 0) {
     ::pthread_detach(reader);
-    return true;
+    return {};
   }
   ::close(fd);
   events.store(-1, order::relaxed);
-  return false;
+  return errno_code(error);
 }
 
 }  // namespace
@@ -67,27 +61,26 @@ bool make_reader() noexcept {
 dump_signal::dump_signal(int number, bool log) noexcept {
   if (number == 0) return;
   const std::lock_guard guard(install_mutex);
+  std::error_code error;
   if (users == 0) {
-    struct sigaction action = {};
-    action.sa_handler = &ask_for_dump;
-    action.sa_flags = SA_RESTART;
-    if (make_reader() && ::sigaction(number, &action, &before) == 0) installed = number;
+    error = make_reader();
+    if (!error) error = installed.begin(number, events.load(order::relaxed), signal_use::listens);
+  } else if (installed.number() != number) {
+    error = std::make_error_code(std::errc::device_or_resource_busy);
   }
-  counted_ = installed == number;
+  counted_ = !error;
   if (counted_) {
     ++users;
   } else if (log) {
     std::fprintf(stderr, "magpie: no dump on signal %d: %s\n", number,
-                 installed != 0 ? "another one is installed" : "it cannot be installed");
+                 users != 0 ? "another runtime has chosen another one" : error.message().c_str());
   }
 }
 
 dump_signal::~dump_signal() {
   if (!counted_) return;
   const std::lock_guard guard(install_mutex);
-  if (--users != 0) return;
-  ::sigaction(installed, &before, nullptr);
-  installed = 0;
+  if (--users == 0) installed.end();
 }
 
 }  // namespace magpie::detail

@@ -1,10 +1,10 @@
 /// The signal of `options::dump_signal`: prints every live task of the process to standard error.
 ///
-/// The handler may only write to an eventfd.  A thread of its own reads it and prints: it is no
-/// worker, so that the dump also comes when all of them are stuck.  The handler is installed while
-/// there is a runtime that wants it, and the first one says which signal; thread and eventfd are
-/// made once and stay to the end of the process, since a handler may still be on its way, and the
-/// thread in a write that nobody reads.
+/// A listener of the signal table like any other (signal_table.hpp), but for its reader: a
+/// thread of its own, that prints.  It is no worker, so that the dump also comes when all of them
+/// are stuck.  The process listens while there is a runtime that wants it, and the first one says
+/// for which signal; thread and eventfd are made once and stay to the end of the process, because
+/// the thread may be in a write that nobody reads.
 ///
 /// Threads: any.  Private header.
 #pragma once
