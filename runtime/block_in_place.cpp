@@ -57,21 +57,17 @@ handed_on::~handed_on() {
 
 void handed_on::leave(context& here) noexcept {
   worker_ = &here;
-  execution_.deferred_joins = std::exchange(here.deferred_joins, nullptr);
-  execution_.gates = std::exchange(here.gates, nullptr);
-  execution_.running = here.running_here();
+  execution_ = std::exchange(static_cast<execution&>(here), {});
+  running_ = here.running_here();
   here.run_in(nullptr);
-  execution_.budget = here.budget;
   here.note.clear();
   current_context = nullptr;
 }
 
 void handed_on::come_back() noexcept {
   context& here = *std::exchange(worker_, nullptr);
-  here.deferred_joins = execution_.deferred_joins;
-  here.gates = execution_.gates;
-  here.run_in(execution_.running);
-  here.budget = execution_.budget;
+  static_cast<execution&>(here) = execution_;
+  here.run_in(running_);
   here.note.begin(here.running_here()->root());
   current_context = &here;
   static_cast<worker&>(here).note_thread();

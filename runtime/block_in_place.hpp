@@ -45,20 +45,13 @@ class handed_on : blocking_job {
  private:
   struct meeting;
 
-  /// What belongs to the task that runs, not to the worker.
-  struct execution {
-    join_base* deferred_joins = nullptr;
-    run_gate* gates = nullptr;
-    stop_scope* running = nullptr;
-    int budget = 0;
-  };
-
   void leave(context& here) noexcept;
   void come_back() noexcept;
   static void stand_in(blocking_job& job) noexcept;
 
   context* worker_ = nullptr;  ///< Null: nothing was handed on.
   execution execution_;
+  stop_scope* running_ = nullptr;
   atomic<bool> wanted_{false};  ///< The worker is wanted back.
   meeting* meeting_ = nullptr;
 };

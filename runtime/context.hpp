@@ -25,12 +25,20 @@ namespace detail {
 class join_base;
 class run_gate;
 
-struct context {
+/// What belongs to the task that runs rather than to the worker; see block_in_place.hpp.
+struct execution {
+  /// Inline completions that it may still have before it must go through the queue.
+  int budget = 0;
+  /// Joins whose child is being run in the joiner's place, innermost first; see spawn.hpp.
+  join_base* deferred_joins = nullptr;
+  /// Run gates that it holds, innermost first; see run_gate.hpp.
+  run_gate* gates = nullptr;
+};
+
+struct context : execution {
   reactor* io = nullptr;
   scheduler* home = nullptr;
   timer_wheel* timers = nullptr;
-  /// Inline completions that the running task may still have before it must go through the queue.
-  int budget = 0;
   std::size_t index = 0;
   /// The runtime has no other worker: what only workers touch needs no read-modify-write.
   bool alone = false;
@@ -57,10 +65,6 @@ struct context {
   /// This worker's block of task ids; see task_root.hpp.
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
-  /// Joins whose child is being run in the joiner's place, innermost first; see spawn.hpp.
-  join_base* deferred_joins = nullptr;
-  /// Run gates that the current execution holds, innermost first; see run_gate.hpp.
-  run_gate* gates = nullptr;
 
   /// Release, as the end's: what is counted happened before the count is seen.
   void count_spawn() noexcept { spawned.store(spawned.load(order::relaxed) + 1, order::release); }
