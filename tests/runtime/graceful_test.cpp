@@ -2,16 +2,15 @@
 #include <magpie/runtime/graceful.hpp>
 
 #include <magpie/runtime/fail.hpp>
-#include <magpie/runtime/run.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
+#include <magpie/tests/runtime/exits.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -286,20 +285,7 @@ TEST(graceful, names_a_task_that_never_waits) {
   EXPECT_TRUE(run_in_cell(scenario()));
 }
 
-class graceful_signals : public testing::Test {
- protected:
-  void SetUp() override {
-    MAGPIE_NEED_KERNEL();
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-  }
-};
-
-template <class T>
-[[noreturn]] void leave_with(task<T> t) {
-  options chosen = cell_options();
-  chosen.log = true;
-  std::exit(run(std::move(t), chosen));
-}
+class graceful_signals : public exits_over_kernel {};
 
 task<int> serves_until(int signal) {
   atomic<int> alive{0};

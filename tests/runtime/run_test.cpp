@@ -4,7 +4,7 @@
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
-#include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/exits.hpp>
 
 #include <signal.h>
 #include <unistd.h>
@@ -14,17 +14,6 @@
 
 namespace magpie::tests {
 namespace {
-
-using testing::ExitedWithCode;
-
-/// Runs `t` to its end and leaves the process with its code.
-template <class T>
-[[noreturn]] void leave_with(task<T> t, std::chrono::nanoseconds patience = 10s) {
-  options chosen = cell_options();
-  chosen.log = true;
-  chosen.drain_deadline = patience;
-  std::exit(run(std::move(t), chosen));
-}
 
 class running : public testing::Test {
  protected:

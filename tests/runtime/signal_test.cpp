@@ -2,25 +2,22 @@
 #include <magpie/runtime/signal.hpp>
 
 #include <magpie/runtime/fail.hpp>
-#include <magpie/runtime/run.hpp>
 #include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/select.hpp>
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/timeout.hpp>
+#include <magpie/tests/runtime/exits.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <optional>
 #include <thread>
 #include <vector>
 
 namespace magpie::tests {
 namespace {
-
-using testing::ExitedWithCode;
 
 signal_stream listens(int number) { return signal_stream::open(number).value(); }
 
@@ -188,20 +185,7 @@ TEST(signals, concurrent_stop_torture) {
 
 // ---- under `run` --------------------------------------------------------------------------------
 
-class running_signals : public testing::Test {
- protected:
-  void SetUp() override {
-    MAGPIE_NEED_KERNEL();
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-  }
-};
-
-template <class T>
-[[noreturn]] void leave_with(task<T> t) {
-  options chosen = cell_options();
-  chosen.log = true;
-  std::exit(run(std::move(t), chosen));
-}
+class running_signals : public exits_over_kernel {};
 
 task<int> takes_signals_over() {
   {

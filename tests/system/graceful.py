@@ -23,6 +23,15 @@ def server(setting, **settings):
                           **settings)
 
 
+@contextlib.contextmanager
+def occupied(setting, request, **settings):
+    """A server that is busy with one request that does not end."""
+    with server(setting, **settings) as running, connect(running) as peer:
+        peer.sendall(request)
+        time.sleep(0.1 * setting.slack)
+        yield running
+
+
 def report_of(ended, stopped, stuck, cause="SIGTERM"):
     """What it printed at its end, after a check of the figures; the lines that name tasks."""
     text = ended.process.stdout.read()
@@ -113,9 +122,7 @@ def ends_at_once_when_nothing_is_begun(setting):
 @test
 def stops_and_names_what_takes_too_long(setting):
     """One handler hangs: the others come to their end, it is stopped at the deadline."""
-    with server(setting) as running, connect(running) as hanging:
-        hanging.sendall(b"hang\n")
-        time.sleep(0.1 * setting.slack)
+    with occupied(setting, b"hang\n") as running:
         client = Client(running, 20_000)
         eventually(lambda: client.complete > 0, 20 * setting.slack, "the client is not served")
         running.process.send_signal(signal.SIGTERM)
@@ -131,10 +138,8 @@ def stops_and_names_what_takes_too_long(setting):
 @test
 def gives_up_and_names_what_is_stuck(setting):
     """A handler that ignores being stopped holds up nobody: it is named, twice, and left."""
-    with server(setting, environment={"ASAN_OPTIONS": "detect_leaks=0"}) as running, \
-            connect(running) as stuck:
-        stuck.sendall(b"stubborn\n")
-        time.sleep(0.1 * setting.slack)
+    with occupied(setting, b"stubborn\n",
+                  environment={"ASAN_OPTIONS": "detect_leaks=0"}) as running:
         running.process.send_signal(signal.SIGTERM)
         seconds = running.end(3, (DRAIN_MS + ABORT_MS) / 1000 + 2)
         named = report_of(running, 1, 1)
@@ -147,9 +152,7 @@ def gives_up_and_names_what_is_stuck(setting):
 
 @test
 def second_signal_ends_it_at_once(setting):
-    with server(setting) as running, connect(running) as hanging:
-        hanging.sendall(b"hang\n")
-        time.sleep(0.1 * setting.slack)
+    with occupied(setting, b"hang\n") as running:
         running.process.send_signal(signal.SIGINT)
         time.sleep(0.3 * setting.slack)
         running.check_alive()
@@ -161,9 +164,7 @@ def second_signal_ends_it_at_once(setting):
 
 @test
 def accepts_nothing_while_it_drains(setting):
-    with server(setting) as running, connect(running) as hanging:
-        hanging.sendall(b"hang\n")
-        time.sleep(0.1 * setting.slack)
+    with occupied(setting, b"hang\n") as running:
         running.process.send_signal(signal.SIGTERM)
         time.sleep(0.3 * setting.slack)
         with contextlib.suppress(OSError), connect(running, 1) as late:
