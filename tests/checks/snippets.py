@@ -1,4 +1,4 @@
-"""Compiles the C++ that README.md and docs/*.md show.
+"""Compiles the C++ that README.md and docs/*.md show, and makes programs that run it.
 
 A fenced block whose info string is
   `cpp`          holds declarations; it is compiled in a namespace of its own;
@@ -9,9 +9,17 @@ Every document starts with <magpie/magpie.hpp>, the usual headers and `using nam
 What a block needs but a reader does not is put into an HTML comment above it:
   <!-- snippet: declarations, compiled in the namespace of the next block -->
   <!-- document: declarations, compiled once, in front of all blocks that follow -->
+  <!-- run: statements of a coroutine that uses the next block -->
+  <!-- call: statements of a function that uses it outside of a runtime -->
+  <!-- not run: the reason why the next block is compiled only -->
+
+`--program PAGE OUT` writes a program of a page: it runs each block by its `run` or `call`, and each
+`cpp body` as it is, in a simulation, where waiting takes no time.  `check_that(…)` aborts it.  A
+block that has neither and no reason is an error there.
 """
 
 import argparse
+import pathlib
 import re
 import sys
 
@@ -23,6 +31,7 @@ HEADERS = """
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <expected>
 #include <optional>
 #include <span>
@@ -32,10 +41,48 @@ HEADERS = """
 #include <utility>
 #include <vector>
 """
+# How a `run` says what it expects.
+CHECK = """
+[[noreturn]] inline void snippet_failed(const char* what, const char* file, int line) {
+  std::fprintf(stderr, "%s:%d: %s\\n", file, line, what);
+  std::abort();
+}
+#define check_that(...) \\
+  ((__VA_ARGS__) ? void() : snippet_failed(#__VA_ARGS__, __FILE__, __LINE__))
+"""
+# What runs the blocks of a page, each in a simulation of its own.
+MAIN = """
+struct snippet {
+  const char* place;
+  task<> (*runs)();
+  void (*calls)();
+};
+task<> in_a_century(task<> t) { co_await timeout(std::chrono::years(100), std::move(t)); }
+
+bool succeeds(const snippet& one) {
+  std::fprintf(stderr, "%s\\n", one.place);
+  if (one.calls != nullptr) {
+    one.calls();
+    return true;
+  }
+  options simulated;
+  simulated.reactor = reactor_kind::sim;
+  runtime on(simulated);
+  const auto ended = on.block_on(in_a_century(one.runs()));
+  if (!ended) std::fprintf(stderr, "%s: %s\\n", one.place, ended.error().message().c_str());
+  return on.shutdown(std::chrono::hours(1)) && ended;
+}
+
+int main() {
+  bool all = true;
+  for (const snippet& one : snippets) all = succeeds(one) && all;
+  return all ? 0 : 1;
+}
+"""
 # GCC takes what a `#line` places in a document for a header and would complain of its linkage.
 FLAGS = ["-Wno-unused", "-Wno-unused-parameter", "-Wno-undefined-internal",
          "-Wno-subobject-linkage"]
-COMMENT = re.compile(r"<!-- (snippet|document):(.*?)-->", re.DOTALL)
+COMMENT = re.compile(r"<!-- (snippet|document|run|call|not run):(.*?)-->", re.DOTALL)
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^ *```$",
                    re.DOTALL | re.MULTILINE)
 
@@ -49,22 +96,26 @@ class Document:
         self.parts = []
         self.blocks = 0
         self.ignored = 0
+        self.runs = []
+        self.undecided = []
         self.read((ROOT / path).read_text(encoding="utf-8"))
 
     def read(self, text):
         found = sorted([*COMMENT.finditer(text), *FENCE.finditer(text)], key=lambda m: m.start())
-        hidden = ""
+        said = {}
         for match in found:
             number = text.count("\n", 0, match.start()) + 1
-            if match.re is COMMENT:
+            if match.re is FENCE:
+                self.add_block(match.group("info").split(), number + 1, match.group("code"), said)
+                said = {}
+            elif match.group(1) == "not run":
+                said["not run"] = match.group(2)
+            else:
                 declarations = self.located(number, match.group(2))
                 if match.group(1) == "document":
                     self.parts.append(declarations)
                 else:
-                    hidden += declarations
-                continue
-            self.add_block(match.group("info").split(), number + 1, match.group("code"), hidden)
-            hidden = ""
+                    said[match.group(1)] = said.get(match.group(1), "") + declarations
 
     def located(self, number, code):
         """The code with its place in the document, and its includes moved to the front."""
@@ -76,7 +127,7 @@ class Document:
             kept.append(line)
         return f'#line {number} "{self.path}"\n' + "\n".join(kept) + "\n"
 
-    def add_block(self, info, number, code, hidden):
+    def add_block(self, info, number, code, said):
         if info[:1] not in (["cpp"], ["c++"]):
             return
         if info[1:] == ["ignore"]:
@@ -86,20 +137,53 @@ class Document:
         code = self.located(number, code)
         if info[1:] == ["body"]:
             code = f"task<> body() {{\n{code}co_return;\n}}\n"
+            if "not run" not in said:
+                said.setdefault("run", "co_await body();\n")
         elif info[1:]:
             sys.exit(f"{self.path}:{number}: cpp {' '.join(info[1:])}: no such kind of block")
-        self.parts.append(f"namespace snippet_{number} {{\n{hidden}{code}}}\n")
+        name = f"snippet_{number}"
+        place = f"{self.path}:{number}"
+        if "run" in said:
+            code += f"task<> runs() {{\n{said['run']}co_return;\n}}\n"
+            self.runs.append(f'{{"{place}", &{name}::runs, nullptr}}')
+        elif "call" in said:
+            code += f"void calls() {{\n{said['call']}}}\n"
+            self.runs.append(f'{{"{place}", nullptr, &{name}::calls}}')
+        elif "not run" not in said:
+            self.undecided.append(place)
+        self.parts.append(f"namespace {name} {{\n{said.get('snippet', '')}{code}}}\n")
 
     def text(self):
-        return "\n".join([HEADERS, *self.includes, "using namespace magpie;",
+        return "\n".join([HEADERS, *self.includes, CHECK, "using namespace magpie;",
                           "using namespace std::chrono_literals;", *self.parts])
+
+    def program(self):
+        """The same with a `main` that runs what can be run."""
+        for place in self.undecided:
+            print(f"{place}: says neither how it is run nor why it is not")
+        if self.undecided or not self.runs:
+            sys.exit(1)
+        runs = ",\n".join(self.runs)
+        parts = MAIN.split("task<> in_a_century", 1)
+        return "\n".join([self.text(), '#line 1 "snippets"', parts[0],
+                          f"const snippet snippets[] = {{\n{runs}}};",
+                          "task<> in_a_century" + parts[1]])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--include", required=True, help="the include folder of a build")
+    parser.add_argument("--include", help="the include folder of a build")
+    parser.add_argument("--program", nargs=2, metavar=("PAGE", "OUT"),
+                        help="write a program that runs the blocks of a page")
     parser.add_argument("--compiler", help="one compiler (default: each that is there)")
     options = parser.parse_args()
+    if options.program:
+        page, out = map(pathlib.Path, options.program)
+        program = Document(page.resolve().relative_to(ROOT)).program()
+        out.write_text(program, encoding="utf-8")
+        return
+    if not options.include:
+        parser.error("--include is missing")
     documents = [Document(path) for path in files() if path.suffix == ".md"
                  and (len(path.parts) == 1 or path.parts[0] == "docs")]
     compilers = [options.compiler] if options.compiler else available()

@@ -80,11 +80,10 @@ TEST(abort_handle, concurrent_keeps_no_result) {
 }
 
 // C13 abort-remote: the destructor has run when the join says aborted.
-TEST(abort_handle, concurrent_c13_abort_from_another_thread) {
-  MAGPIE_NEED_KERNEL();
+void aborts_from_another_thread(const options& chosen) {
   for (int i = 0; i < 200; ++i) {
     atomic<int> alive{0};
-    runtime on(cell_options());
+    runtime on(chosen);
     auto handle = on.spawn(sleeps_long(counted(alive)));
     std::thread other([abort = handle.abort_handle()] { abort.abort(); });
     auto joins = [](join_handle<void>& joined, atomic<int>& frames) -> task<> {
@@ -95,6 +94,18 @@ TEST(abort_handle, concurrent_c13_abort_from_another_thread) {
     EXPECT_TRUE(on.block_on(joins(handle, alive)));
     other.join();
   }
+}
+
+TEST(abort_handle, concurrent_c13_abort_from_another_thread) {
+  MAGPIE_NEED_KERNEL();
+  aborts_from_another_thread(cell_options());
+}
+
+TEST(abort_handle, concurrent_c13_abort_from_another_thread_where_the_caller_drives) {
+  MAGPIE_NEED_KERNEL();
+  options alone = cell_options();
+  alone.flavour = flavour::current_thread;
+  aborts_from_another_thread(alone);
 }
 
 task<int> short_task(int i, counted) {

@@ -130,7 +130,7 @@ class no_threads {
 
 #if !defined(MAGPIE_SANITIZER_ASKS_FOR_STACKS)
 
-TEST(blocking_pool, refuses_when_there_is_no_thread_and_none_can_be_made) {
+TEST(blocking_pool, c31_refuses_when_there_is_no_thread_and_none_can_be_made) {
   blocking_pool pool(4, 100, 1s);
   job first;
   {
@@ -142,7 +142,7 @@ TEST(blocking_pool, refuses_when_there_is_no_thread_and_none_can_be_made) {
   first.wait();
 }
 
-TEST(blocking_pool, makes_do_with_the_threads_that_there_are) {
+TEST(blocking_pool, c31_makes_do_with_the_threads_that_there_are) {
   blocking_pool pool(4, 100, 1s);
   atomic<bool> gate{false};
   job first;
@@ -172,7 +172,7 @@ task<int> calls() {
   co_return value;
 }
 
-TEST(blocking_pool, run_blocking_tells_that_there_is_no_thread) {
+TEST(blocking_pool, c31_run_blocking_tells_that_there_is_no_thread) {
   MAGPIE_NEED_KERNEL();
   runtime on(cell_options());
   {

@@ -120,7 +120,7 @@ void check_change(change happens, const std::vector<int>& items, const durations
 }
 
 // C71
-TEST(delay_queue, an_earlier_item_wakes_the_waiter) {
+TEST(delay_queue, c71_an_earlier_item_wakes_the_waiter) {
   check_change([](auto& queue, auto, auto) { static_cast<void>(queue.insert(3, 1ms)); }, {3, 1, 2},
                {6ms, 10ms, 20ms, 20ms});
   check_change([](auto& queue, auto, auto) { static_cast<void>(queue.insert(3, -1ms)); }, {3, 1, 2},
@@ -130,7 +130,7 @@ TEST(delay_queue, an_earlier_item_wakes_the_waiter) {
 }
 
 // C71
-TEST(delay_queue, removing_the_last_wakes_the_waiter) {
+TEST(delay_queue, c71_removing_the_last_wakes_the_waiter) {
   check_change(
       [](auto& queue, auto first, auto second) {
         EXPECT_EQ(queue.remove(second), 2);
@@ -142,7 +142,7 @@ TEST(delay_queue, removing_the_last_wakes_the_waiter) {
 }
 
 // C71
-TEST(delay_queue, clearing_wakes_the_waiter) {
+TEST(delay_queue, c71_clearing_wakes_the_waiter) {
   check_change(
       [](auto& queue, auto first, auto) {
         queue.clear();
@@ -153,7 +153,7 @@ TEST(delay_queue, clearing_wakes_the_waiter) {
 }
 
 // C71
-TEST(delay_queue, a_reset_wakes_the_waiter) {
+TEST(delay_queue, c71_a_reset_wakes_the_waiter) {
   check_change([](auto& queue, auto, auto second) { EXPECT_TRUE(queue.reset(second, -1h)); },
                {2, 1}, {5ms, 10ms, 10ms});
   check_change([](auto& queue, auto, auto second) { EXPECT_TRUE(queue.reset(second, 1ms)); },
@@ -213,7 +213,7 @@ task<> old_items() {
   [[maybe_unused]] const auto ended = co_await draining.join();
 }
 
-TEST(delay_queue, items_may_grow_old) { in_simulations(&old_items); }
+TEST(delay_queue, c71_items_may_grow_old) { in_simulations(&old_items); }
 
 task<> stopped_waits() {
   delay_queue<int> queue;

@@ -1,5 +1,7 @@
 #include <magpie/runtime/local_queue.hpp>
 
+#include <magpie/runtime/injector.hpp>
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -39,6 +41,20 @@ std::unique_ptr<task[]> make_tasks(int count) {
     tasks[static_cast<std::size_t>(i)].id = i;
   }
   return tasks;
+}
+
+/// How many tasks have run, of all that a test makes.
+std::atomic<int> total_ran = 0;
+
+void run_counted(runnable* r) {
+  static_cast<task*>(r)->runs.fetch_add(1, std::memory_order_relaxed);
+  total_ran.fetch_add(1, std::memory_order_relaxed);
+}
+
+void expect_each_ran_once(const std::unique_ptr<task[]>& tasks, int count) {
+  for (int i = 0; i != count; ++i) {
+    ASSERT_EQ(tasks[static_cast<std::size_t>(i)].runs.load(), 1) << i;
+  }
 }
 
 std::vector<int> ids(const std::vector<task*>& tasks) {
@@ -217,7 +233,7 @@ TEST(local_queue_stealing, behaves_as_a_deque) {
 }
 
 /// An owner and three thieves; every task must run exactly once.
-TEST(local_queue_stealing, loses_and_doubles_nothing) {
+TEST(local_queue_stealing, c04_loses_and_doubles_nothing) {
   constexpr int count = 200'000;
   magpie::basic_local_queue<16> victim(true, 0xffff'ff00U);
   auto tasks = make_tasks(count);
@@ -264,6 +280,87 @@ TEST(local_queue_stealing, loses_and_doubles_nothing) {
   for (int i = 0; i != count; ++i) {
     ASSERT_EQ(tasks[static_cast<std::size_t>(i)].runs.load(), 1) << i;
   }
+}
+
+/// Runs what is in `mine`, and whatever `take` brings into it, until `count` tasks have run.
+template <class Queue, class Take>
+void run_until(Queue& mine, const std::atomic<int>& ran, int count, Take take) {
+  while (ran.load(std::memory_order_relaxed) != count) {
+    if (runnable* r = take()) {
+      run_counted(r);
+    }
+    while (runnable* r = mine.pop()) {
+      run_counted(r);
+    }
+  }
+}
+
+/// Two thieves, and an owner whose queue runs over into the injector that all three take from.
+TEST(local_queue_stealing, c04_what_runs_over_into_the_injector_is_run_once) {
+  constexpr int count = 100'000;
+  using queue = magpie::basic_local_queue<16>;
+  queue victim(true, 0xffff'ff00U);
+  magpie::injector global;
+  const auto tasks = make_tasks(count);
+  total_ran.store(0);
+  std::vector<std::thread> thieves;
+  for (int i = 0; i != 2; ++i) {
+    thieves.emplace_back([&] {
+      queue mine(true);
+      run_until(mine, total_ran, count, [&] {
+        runnable* r = victim.steal_into(mine);
+        return r != nullptr ? r : global.pop_into(mine, 5);
+      });
+    });
+  }
+  std::atomic<int> overflows = 0;
+  for (int i = 0; i != count; ++i) {
+    victim.push(tasks[static_cast<std::size_t>(i)],
+                [&](runnable* first, runnable* last, std::size_t spilled) {
+                  overflows.fetch_add(1, std::memory_order_relaxed);
+                  EXPECT_TRUE(global.push(first, last, spilled));
+                });
+    if (i % 3 == 0) {
+      if (runnable* r = victim.pop()) {
+        run_counted(r);
+      }
+    }
+  }
+  run_until(victim, total_ran, count, [&] { return global.pop(); });
+  for (std::thread& thief : thieves) {
+    thief.join();
+  }
+  EXPECT_GT(overflows.load(), 0);
+  expect_each_ran_once(tasks, count);
+  global.check_invariants();
+}
+
+/// A thief steals from a queue whose owner steals from the next one at the same time.
+TEST(local_queue_stealing, c05_who_steals_may_be_stolen_from) {
+  constexpr int count = 200'000;
+  using queue = magpie::basic_local_queue<16>;
+  queue first(true, 0xffff'ff00U);
+  queue second(true, 0xffff'fff0U);
+  const auto tasks = make_tasks(count);
+  total_ran.store(0);
+  std::thread thief([&] {
+    queue mine(true);
+    run_until(mine, total_ran, count, [&] { return first.steal_into(mine); });
+  });
+  std::thread owner_of_first(
+      [&] { run_until(first, total_ran, count, [&] { return second.steal_into(first); }); });
+  std::vector<task*> spilled;
+  for (int i = 0; i != count; ++i) {
+    second.push(tasks[static_cast<std::size_t>(i)], collecting_sink{spilled});
+    for (task* t : spilled) {
+      run_counted(t);
+    }
+    spilled.clear();
+  }
+  run_until(second, total_ran, count, []() -> runnable* { return nullptr; });
+  owner_of_first.join();
+  thief.join();
+  expect_each_ran_once(tasks, count);
 }
 
 }  // namespace

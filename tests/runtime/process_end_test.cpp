@@ -73,7 +73,7 @@ TEST(process, conformance_c91_waits_on_another_task) {
   EXPECT_TRUE(run_in_cell(waited_for_by_another()));
 }
 
-TEST(process, a_child_moves_to_another_runtime) {
+TEST(process, c91_a_child_moves_to_another_runtime) {
   MAGPIE_NEED_KERNEL();
   runtime first(cell_options());
   runtime second(cell_options());
@@ -130,7 +130,7 @@ task<> drops_one(bool kills, pid_t& dropped) {
   co_await until_gone(dropped);
 }
 
-TEST(process, a_dropped_child_is_killed_and_reaped) {
+TEST(process, c91_a_dropped_child_is_killed_and_reaped) {
   MAGPIE_NEED_KERNEL();
   pid_t dropped = 0;
   const auto drops = [](pid_t& which) -> task<> {

@@ -131,13 +131,13 @@ task<int> runs_beside_bouncers(int bouncers, int rallying) {
   co_return value;
 }
 
-TEST(runtime, concurrent_tasks_that_breed_do_not_starve_others) {
+TEST(runtime, concurrent_c02_tasks_that_breed_do_not_starve_others) {
   MAGPIE_NEED_CELL();
   EXPECT_EQ(run_in_cell(runs_beside_bouncers(1, 0)).value(), 5);
   EXPECT_EQ(run_in_cell(runs_beside_bouncers(8, 0)).value(), 5);
 }
 
-TEST(runtime, concurrent_a_hundred_rallies_do_not_starve_others) {
+TEST(runtime, concurrent_c01_a_hundred_rallies_do_not_starve_others) {
   MAGPIE_NEED_CELL();
   EXPECT_EQ(run_in_cell(runs_beside_bouncers(0, 100)).value(), 5);
   EXPECT_EQ(run_in_cell(runs_beside_bouncers(4, 100)).value(), 5);
@@ -164,7 +164,7 @@ task<bool> spins_beside(atomic<bool>& leave) {
   co_return turns <= 4 * detail::task_budget;
 }
 
-TEST(runtime, a_budget_ends_a_row_of_inline_completions) {
+TEST(runtime, c08_a_budget_ends_a_row_of_inline_completions) {
   options one = simulation();
   one.workers = 1;
   atomic<bool> leave{false};

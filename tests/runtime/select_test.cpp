@@ -28,7 +28,7 @@ task<> an_error_is_no_winner() {
   EXPECT_EQ(error_of(*first.get<0>()), some_error());
 }
 
-TEST(select, goes_on_after_an_error) { in_many_orders(&an_error_is_no_winner); }
+TEST(select, c92_goes_on_after_an_error) { in_many_orders(&an_error_is_no_winner); }
 
 task<> all_fail() {
   const auto other = std::make_error_code(std::errc::broken_pipe);
@@ -211,7 +211,7 @@ task<> primary_then_fallback() {
   EXPECT_EQ(alive.load(order::relaxed), 0);
 }
 
-TEST(select, losers_have_ended_when_it_goes_on) { in_many_orders(&primary_then_fallback); }
+TEST(select, c92_losers_have_ended_when_it_goes_on) { in_many_orders(&primary_then_fallback); }
 
 struct lock_flag {
   bool taken = false;

@@ -167,6 +167,30 @@ TEST(shutdown, concurrent_c19_c23_handles_from_before_and_after) {
   EXPECT_TRUE(run_in_cell(joins(before, after)));
 }
 
+task<> waits_for_a_task(counted here) {
+  auto child = spawn(waits(here));
+  co_await child.join();
+}
+
+// C19 for a runtime that is dropped, with tasks of which some have not begun.
+TEST(shutdown, concurrent_c19_a_runtime_that_is_dropped_leaves_no_frame) {
+  MAGPIE_NEED_CELL();
+  for (int i = 0; i < 50; ++i) {
+    atomic<int> alive{0};
+    {
+      runtime on(cell_options());
+      for (int k = 0; k < 20; ++k) on.spawn(waits(counted(alive))).detach();
+      for (int k = 0; k < 20; ++k) on.spawn(waits_for_a_task(counted(alive))).detach();
+      if (i % 2 == 0) {
+        EXPECT_TRUE(on.block_on(answers(counted(alive))));
+      }
+      for (int k = 0; k < 20; ++k) on.spawn(waits(counted(alive))).detach();
+      EXPECT_GE(alive.load(order::relaxed), 60);
+    }
+    EXPECT_EQ(alive.load(order::relaxed), 0);
+  }
+}
+
 /// Spawns a task in its destructor and keeps the handle where the test finds it.
 class spawns_at_its_end {
  public:

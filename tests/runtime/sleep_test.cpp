@@ -117,8 +117,29 @@ task<> the_far_future() {
   }
 }
 
-TEST(sleep, the_far_future_neither_overflows_nor_comes) {
+TEST(sleep, c65_the_far_future_neither_overflows_nor_comes) {
   EXPECT_TRUE(run_in_simulation(the_far_future()));
+}
+
+/// The same without the ten years, which kernels would really wait for.
+task<> beside_the_far_future() {
+  std::vector<join_handle<void>> handles;
+  handles.push_back(spawn(sleeps(clock::duration::max())));
+  handles.push_back(spawn(sleeps(clock::duration::max() - 1ms)));
+  handles.push_back(spawn(sleeps(std::chrono::duration<std::uint64_t>::max())));
+  handles.push_back(spawn(sleeps(std::chrono::hours(24 * 365 * 10))));
+  for (int i = 0; i < 10; ++i) co_await sleep_for(1ns);
+  for (auto& handle : handles) {
+    EXPECT_FALSE(handle.done());
+    handle.abort();
+    const auto ended = co_await handle.join();
+    EXPECT_EQ(error_of(ended), errc::aborted);
+  }
+}
+
+TEST(sleep, concurrent_c65_a_nanosecond_passes_beside_the_far_future) {
+  MAGPIE_NEED_CELL();
+  EXPECT_TRUE(run_in_cell(beside_the_far_future()));
 }
 
 task<> many_sleepers(int count, std::uint64_t seed, atomic<int>& late) {
@@ -204,7 +225,7 @@ task<> ends_its_neighbours(std::chrono::microseconds distance) {
   EXPECT_LE(finished, distance >= 10us ? 5 : 100);
 }
 
-TEST(sleep, the_first_to_wake_may_end_its_neighbours) {
+TEST(sleep, c67_the_first_to_wake_may_end_its_neighbours) {
   for (std::uint64_t seed = 1; seed < 30; ++seed) {
     EXPECT_TRUE(run_in_simulation(ends_its_neighbours(0us), seed));
     EXPECT_TRUE(run_in_simulation(ends_its_neighbours(1us), seed));
@@ -228,7 +249,7 @@ task<> turns_until_a_timer_fires() {
   EXPECT_TRUE(ended);
 }
 
-TEST(sleep, a_task_that_never_rests_does_not_starve_timers) {
+TEST(sleep, c70_a_task_that_never_rests_does_not_starve_timers) {
   MAGPIE_NEED_CELL();
   EXPECT_TRUE(run_in_cell(turns_until_a_timer_fires()));
   options alone = cell_options();

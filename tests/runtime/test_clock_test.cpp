@@ -59,7 +59,7 @@ task<> in_quarters() {
   EXPECT_TRUE(sleeper.done());
 }
 
-TEST(test_clock, quarters_of_a_millisecond_end_a_sleep_of_one_exactly_then) {
+TEST(test_clock, c64_quarters_of_a_millisecond_end_a_sleep_of_one_exactly_then) {
   in_simulations(&in_quarters);
 }
 
@@ -75,7 +75,7 @@ task<> a_nanosecond_more() {
   EXPECT_TRUE(sleeper.done());
 }
 
-TEST(test_clock, a_sleep_is_rounded_up_to_a_tick) { in_simulations(&a_nanosecond_more); }
+TEST(test_clock, c64_a_sleep_is_rounded_up_to_a_tick) { in_simulations(&a_nanosecond_more); }
 
 task<> in_steps(clock::time_point start, times& woke) {
   for (int i = 0; i < 5; ++i) {
@@ -173,7 +173,7 @@ task<> busy() {
   EXPECT_TRUE(turning.done() && sleeper.done());
 }
 
-TEST(test_clock, a_task_that_never_rests_does_not_hold_it_up) {
+TEST(test_clock, c70_a_task_that_never_rests_does_not_hold_it_up) {
   for (std::uint64_t seed = 1; seed < 4; ++seed) EXPECT_TRUE(run_in_simulation(busy(), seed));
 }
 
@@ -213,7 +213,9 @@ task<> blocking_calls() {
   EXPECT_EQ(clock::now(), before);
 }
 
-TEST(test_clock, a_blocking_call_takes_no_time_on_a_paused_one) { in_simulations(&blocking_calls); }
+TEST(test_clock, c32_a_blocking_call_takes_no_time_on_a_paused_one) {
+  in_simulations(&blocking_calls);
+}
 
 task<> both_jobs() {
   for (int i = 0; i < 2; ++i) {
@@ -232,7 +234,7 @@ task<> blocking_on_a_running_clock() {
   sleeper.abort();
 }
 
-TEST(test_clock, a_timeout_around_two_blocking_calls_does_not_fire) {
+TEST(test_clock, c32_a_timeout_around_two_blocking_calls_does_not_fire) {
   in_simulations(&blocking_on_a_running_clock);
 }
 
@@ -264,7 +266,7 @@ task<> huge() {
   }
 }
 
-TEST(test_clock, years_pass_and_the_far_future_does_not_come) { in_simulations(&huge); }
+TEST(test_clock, c65_years_pass_and_the_far_future_does_not_come) { in_simulations(&huge); }
 
 task<> waits_for_nobody() {
   test_clock::pause();

@@ -167,7 +167,7 @@ task<> blocking_under_timeout() {
   }
 }
 
-TEST(timeout, around_blocking_calls_in_a_simulation) {
+TEST(timeout, c32_around_blocking_calls_in_a_simulation) {
   for (std::uint64_t seed = 1; seed < 20; ++seed)
     EXPECT_TRUE(run_in_simulation(blocking_under_timeout(), seed));
 }
@@ -188,7 +188,7 @@ task<> ready_or_not() {
   EXPECT_GE(clock::now() - before, 24h * 3650);
 }
 
-TEST(timeout, what_is_ready_wins_over_a_deadline_in_the_past) {
+TEST(timeout, c68_what_is_ready_wins_over_a_deadline_in_the_past) {
   for (std::uint64_t seed = 1; seed < 20; ++seed)
     EXPECT_TRUE(run_in_simulation(ready_or_not(), seed));
 }

@@ -141,6 +141,36 @@ TEST(worker_hooks, concurrent_c26_a_hook_that_spawns) {
   EXPECT_EQ(self.ran.load(order::relaxed), self.spawned.load(order::relaxed));
 }
 
+/// Spawns whenever a worker parks, until a task has slept often enough.
+struct restless {
+  atomic<bool> leave{false};
+  atomic<int> spawned{0};
+
+  static task<> nothing() { co_return; }
+  static void on_park(void* context, std::size_t) noexcept {
+    auto& self = *static_cast<restless*>(context);
+    if (self.leave.load(order::relaxed)) return;
+    self.spawned.fetch_add(1, order::relaxed);
+    spawn(nothing()).detach();
+  }
+};
+
+task<> sleeps_beside_the_hook(restless& self) {
+  for (int i = 0; i < 20; ++i) co_await sleep_for(100us);
+  self.leave.store(true, order::relaxed);
+}
+
+// C26: a hook that always finds something to do does not keep the worker from its timers.
+TEST(worker_hooks, concurrent_c26_timers_fire_beside_a_hook_that_never_rests) {
+  MAGPIE_NEED_CELL();
+  restless self;
+  options chosen = cell_options();
+  chosen.hooks.context = &self;
+  chosen.hooks.parks = &restless::on_park;
+  EXPECT_TRUE(run_on(chosen, sleeps_beside_the_hook(self)));
+  EXPECT_GT(self.spawned.load(order::relaxed), 0);
+}
+
 /// Wakes the task that waits, by ending what it joins; nothing else would.
 struct waker {
   std::optional<abort_handle> sleeper;
