@@ -50,6 +50,7 @@ ROWS = {
     "runtime/task_tracker.hpp": "`task_tracker::wait`",
     "runtime/test_clock.hpp": "`test_clock::advance`",
     "runtime/timeout.hpp": "`timeout`, `timeout_at`",
+    "runtime/wait_operation.hpp": "`task_tracker::wait`",
 }
 STARTS = re.compile(r"\bstart\((?:detail::)?continuation\b")
 
