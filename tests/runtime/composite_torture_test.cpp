@@ -66,22 +66,24 @@ task<> collecting(int i, tally& counts) {
                         : all[k].error() == errc::stopped);
 }
 
+task<> reads_from(int i, pipe_reader& from, std::size_t& sum) {
+  if (i % 4 != 0) co_await sleep_for(std::chrono::microseconds(i % 31));
+  std::array<std::byte, 1 << 15> into;
+  while (const std::size_t count = co_await from.read(into)) sum += count;
+}
+
+/// Under a shield, so that it comes to its end at a shutdown, too.
+task<> reads_all(int i, pipe_reader from, std::size_t& sum) {
+  co_await shielded(reads_from(i, from, sum));
+}
+
 /// Writes into a pipe that is full at once; what was written is what is read.
 task<> writing_a_pipe(int i, tally& counts) {
   const counted here(counts.alive);
   auto ends = co_await make_pipe();
-  const auto reads = [](int n, pipe_reader from, std::size_t& sum) -> task<> {
-    if (n % 4 != 0) co_await sleep_for(std::chrono::microseconds(n % 31));
-    std::array<std::byte, 1 << 15> into;
-    for (;;) {
-      const std::size_t count = co_await from.read(into);
-      if (count == 0) co_return;
-      sum += count;
-    }
-  };
   std::size_t read = 0;
   std::size_t written = 0;
-  auto reading = spawn(reads(i, std::move(ends.reader), read));
+  auto reading = spawn(reads_all(i, std::move(ends.reader), read));
   std::error_code error;
   {
     pipe_writer to = std::move(ends.writer);
