@@ -11,6 +11,7 @@
 #include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/task_group.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -41,6 +42,7 @@ void check(benchmark::State& state, std::int64_t calls) {
 
 template <class Call>
 task<> one_by_one(benchmark::State& state, Call call) {
+  co_await call();  // starts a thread
   std::int64_t sum = 0;
   meter counted(state);
   while (state.KeepRunningBatch(100)) {
@@ -61,6 +63,8 @@ task<> thousand(benchmark::State& state, Call call) {
     for (int& into : calls) group.spawn(one(call, into));
     co_return;
   };
+  co_await with_task_group(spawn_all);  // starts the threads
+  std::fill(calls.begin(), calls.end(), 0);
   {
     meter counted(state);
     while (state.KeepRunningBatch(at_a_time)) co_await with_task_group(spawn_all);

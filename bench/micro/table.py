@@ -16,8 +16,9 @@ figure over the peer's, which moves with the floor as the target does; where the
 measured there it is the plain quotient, good for an order of magnitude.
 
 The check looks at counters alone: allocations, system calls, wakes, parks, steals for each
-operation, bytes for each parked task, and sleeps that ended early. It takes the least of its repetitions and fails when
-that is above the largest of the baseline's by more than the tolerance there.
+operation, bytes for each parked task, and sleeps that ended early. It takes the least of its
+repetitions and fails when that is above the largest of the baseline's by more than the tolerance
+there.
 """
 
 import argparse
