@@ -90,6 +90,8 @@ tokens children_of(const cancellation_token& root, std::size_t count) {
   return all;
 }
 
+tokens flat_below(const cancellation_token& root) { return children_of(root, waiters); }
+
 constexpr std::size_t tree_size = 111'110;  // the lowest of five levels has 1e5
 
 /// Ten below `root`, and ten below each but the lowest.
@@ -255,11 +257,7 @@ void register_all() {
   add("until_cancelled_pending", until_yielded, {1, 2});
   add_manual("cancel_tokens/floor", on_first_core<cancel_floor>, iterations,
              benchmark::kNanosecond);
-  add_manual(
-      "cancel_children",
-      cancel_tokens<[](const cancellation_token& root) { return children_of(root, waiters); },
-                    waiters>,
-      {1}, iterations);
+  add_manual("cancel_children", cancel_tokens<flat_below, waiters>, {1}, iterations);
   add_manual("cancel_tree", cancel_tokens<tree_below, tree_size>, {1}, iterations);
   add_manual("cancel_waiters/floor", on_first_core<wake_floor>, iterations, benchmark::kNanosecond);
   add_manual(
