@@ -37,7 +37,8 @@ from rows import ROWS
 BASELINE = Path(__file__).resolve().parent.parent / "baseline.json"
 COUNTERS = ("allocs", "calls", "wakes", "parks", "steals", "bytes", "early")
 UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
-REPETITIONS_MAX = {"wake": 3, "parked_task": 1, "timer": 5}  # freed memory would serve a second
+# Some take long; and in parked_task freed memory would serve a second repetition.
+REPETITIONS_MAX = {"wake": 3, "parked_task": 1, "timer": 5, "stop": 5, "token": 5}
 MIN_TIME = "0.05"
 OTHERS_MAX = 0.1  # of a core
 SECONDS_MAX = 300

@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -30,8 +31,10 @@
 namespace magpie::bench {
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr int batch = 1000;
-constexpr std::int64_t iterations = 10;
+constexpr std::int64_t iterations = 5;
 
 // ---- one token -------------------------------------------------------------------------------
 
@@ -135,7 +138,7 @@ task<> cancel_waiters(benchmark::State& state, const std::size_t children) {
     if (children == 0) all.push_back(root);
     auto body = [&](task_group& group) -> task<> {
       for (std::size_t i = 0; i < waiters; ++i) group.spawn(waits(of, i, all[i % all.size()]));
-      while (!of.all_entered()) co_await yield();
+      while (!of.all_entered()) co_await sleep_for(1ms);
       measured.begin();
       root.cancel();
     };
