@@ -78,10 +78,16 @@ int nothing() noexcept { return 1; }
 
 auto on_own_pool() noexcept { return run_blocking(&nothing); }
 
-/// A loop, and the pool that it calls; the pool's end is no part of the figure.
+/// A pool for each runtime, as its own is: threads run on the cores of the worker that made them.
+blocking_pool& pool_of(std::size_t workers) {
+  static blocking_pool of_one("bench-1", limits_of_runtime());
+  static blocking_pool of_two("bench-2", limits_of_runtime());
+  return workers == 1 ? of_one : of_two;
+}
+
 template <class Loop>
 task<> with_pool(benchmark::State& state, Loop loop) {
-  blocking_pool pool("bench", limits_of_runtime());
+  blocking_pool& pool = pool_of(current_metrics().workers);
   auto call = [&pool]() noexcept { return run_blocking(pool, &nothing); };
   co_await loop(state, call);
 }
