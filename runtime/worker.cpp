@@ -310,11 +310,16 @@ void worker::poll_io(std::uint64_t deadline_ns) noexcept {
   runnable_chain chain;
   const std::size_t room = queue_.free_slots();
   io->turn(deadline_ns, std::max<std::size_t>(room / 2, 1), chain);
+  const bool fruitless = chain.count == 0 && io->ready();
   take_in(chain);
   // What this turn brought is run before the next, which so brings the more: a turn costs a system
   // call, and would only put what it brings behind what waits already.
   polled_at_ = tick_;
-  poll_after_ = static_cast<unsigned>(std::clamp<std::size_t>(queue_.size(), 1, poll_after_max));
+  // The kernel may leave its note that there is work for us behind when the work is done already
+  // (io_uring's SQ_TASKRUN), until the next that really comes: it is believed ever more rarely.
+  poll_after_ =
+      fruitless ? std::clamp(2 * poll_after_, io_interval, poll_after_max)
+                : static_cast<unsigned>(std::clamp<std::size_t>(queue_.size(), 1, poll_after_max));
 }
 
 void worker::fire_timers(std::uint64_t now_ns) noexcept {

@@ -5,6 +5,7 @@
 #include <magpie/runtime/options.hpp>
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <cerrno>
@@ -90,6 +91,16 @@ std::unique_ptr<runtime> runtimes[runtimes_max + 1];
 
 task<> run_loop(loop_function loop, benchmark::State& state) { co_await loop(state); }
 
+/// Registers the loop for that many workers, inside their runtime.
+benchmark::internal::Benchmark* register_loop(const std::string& name, loop_function loop,
+                                              std::size_t workers) {
+  const std::string full = name + "/" + std::to_string(workers) + "w";
+  return benchmark::RegisterBenchmark(full.c_str(), [loop, workers](benchmark::State& state) {
+    auto ended = runtime_of(workers).block_on(run_loop(loop, state));
+    if (!ended) state.SkipWithError("the loop ended with an error");
+  });
+}
+
 }  // namespace
 
 std::uint64_t allocations_so_far() noexcept { return allocations.load(std::memory_order_relaxed); }
@@ -109,6 +120,27 @@ tally tally_now() noexcept {
 }
 
 tally tally_of(const runtime& of) noexcept { return tally_from(of.metrics()); }
+
+std::int64_t cpu_ns_so_far() noexcept {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  const auto ns = [](const timeval& t) { return (t.tv_sec * 1'000'000 + t.tv_usec) * 1000; };
+  return ns(used.ru_utime) + ns(used.ru_stime);
+}
+
+tally& tally::operator+=(const tally& more) noexcept {
+  allocations += more.allocations;
+  calls += more.calls;
+  wakes += more.wakes;
+  parks += more.parks;
+  steals += more.steals;
+  return *this;
+}
+
+tally operator-(const tally& after, const tally& before) noexcept {
+  return {after.allocations - before.allocations, after.calls - before.calls,
+          after.wakes - before.wakes, after.parks - before.parks, after.steals - before.steals};
+}
 
 void meter::report(benchmark::State& state, const tally& before, const tally& after, double each) {
   const double operations = static_cast<double>(state.iterations()) * each;
@@ -141,17 +173,19 @@ runtime& runtime_of(std::size_t workers) {
 
 void add(const std::string& name, loop_function loop, std::initializer_list<std::size_t> workers,
          benchmark::TimeUnit unit) {
-  for (const std::size_t count : workers) {
-    const std::string full = name + "/" + std::to_string(count) + "w";
-    benchmark::RegisterBenchmark(full.c_str(),
-                                 [loop, count](benchmark::State& state) {
-                                   auto ended = runtime_of(count).block_on(run_loop(loop, state));
-                                   if (!ended) state.SkipWithError("the loop ended with an error");
-                                 })
-        ->UseRealTime()
+  for (const std::size_t count : workers)
+    register_loop(name, loop, count)->UseRealTime()->MeasureProcessCPUTime()->Unit(unit);
+}
+
+void add_manual(const std::string& name, loop_function loop,
+                std::initializer_list<std::size_t> workers, std::int64_t iterations,
+                benchmark::TimeUnit unit) {
+  for (const std::size_t count : workers)
+    register_loop(name, loop, count)
+        ->UseManualTime()
         ->MeasureProcessCPUTime()
+        ->Iterations(iterations)
         ->Unit(unit);
-  }
 }
 
 void add_floor(const std::string& name, plain_function loop, benchmark::TimeUnit unit) {

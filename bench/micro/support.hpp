@@ -33,10 +33,16 @@ struct tally {
   std::uint64_t wakes = 0;
   std::uint64_t parks = 0;
   std::uint64_t steals = 0;
+
+  tally& operator+=(const tally& more) noexcept;
+  friend tally operator-(const tally& after, const tally& before) noexcept;
 };
 
 /// Calls of malloc, calloc, realloc and aligned_alloc since the program started.
 std::uint64_t allocations_so_far() noexcept;
+
+/// CPU time of the process, user and system.
+std::int64_t cpu_ns_so_far() noexcept;
 
 /// On a worker: that runtime's counts.  Elsewhere: the allocations alone.
 tally tally_now() noexcept;
@@ -87,6 +93,10 @@ void add_floor(const std::string& name, plain_function loop,
 /// chooses its runtime and threads itself.
 void add_manual(const std::string& name, plain_function loop, std::int64_t iterations,
                 benchmark::TimeUnit unit = benchmark::kMicrosecond);
+/// Registers `name/1w`, `name/2w`, …, whose loop sets the time of each iteration itself.
+void add_manual(const std::string& name, loop_function loop,
+                std::initializer_list<std::size_t> workers, std::int64_t iterations,
+                benchmark::TimeUnit unit = benchmark::kNanosecond);
 
 /// Defined by each program.
 void register_all();

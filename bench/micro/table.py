@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the micro benchmarks and compares them: with their floors, their targets, the baseline.
 
-    table.py BUILD [NAME]...             the table "row | floor | 1w | 2w | target | met?"
+    table.py BUILD [NAME]...             the table, with floors, targets and the best peers
     table.py BUILD --json FILE           also everything that was measured
     table.py BUILD --check               fails when a counter has grown beyond bench/baseline.json
     table.py BUILD --write-baseline      makes the counters of this run the baseline
@@ -11,9 +11,14 @@ program, at random; the figures are medians of the repetitions. Time is wall tim
 else took more than a tenth of a core meanwhile: then it is the CPU time of the process, which
 other programs disturb less, and the table says so.
 
+The best peer of a row is one of those in PERFORMANCE.md, measured elsewhere. Its ratio is Magpie's
+figure over the peer's, which moves with the floor as the target does; where the row's floor was not
+measured there it is the plain quotient, good for an order of magnitude.
+
 The check looks at counters alone: allocations, system calls, wakes, parks, steals for each
-operation, and bytes for each parked task. It takes the least of its repetitions and fails when
-that is above the largest of the baseline's by more than the tolerance there.
+operation, bytes for each parked task, and sleeps that ended early. It takes the least of its
+repetitions and fails when that is above the largest of the baseline's by more than the tolerance
+there.
 """
 
 import argparse
@@ -30,9 +35,10 @@ from pathlib import Path
 from rows import ROWS
 
 BASELINE = Path(__file__).resolve().parent.parent / "baseline.json"
-COUNTERS = ("allocs", "calls", "wakes", "parks", "steals", "bytes")
+COUNTERS = ("allocs", "calls", "wakes", "parks", "steals", "bytes", "early")
 UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
-REPETITIONS_MAX = {"wake": 3, "parked_task": 1, "timer": 5}  # freed memory would serve a second
+# Some take long; and in parked_task freed memory would serve a second repetition.
+REPETITIONS_MAX = {"wake": 3, "parked_task": 1, "timer": 5, "stop": 5, "token": 5}
 MIN_TIME = "0.05"
 OTHERS_MAX = 0.1  # of a core
 SECONDS_MAX = 300
@@ -87,7 +93,8 @@ def run_program(build, unit, repetitions):
         name = "/".join(p for p in name.split("/") if not p.startswith("iterations:"))
         scale = UNITS[entry["time_unit"]]
         measured.setdefault(name, []).append(
-            {"wall_ns": entry["real_time"] * scale, "cpu_ns": entry["cpu_time"] * scale,
+            {"wall_ns": entry["real_time"] * scale,
+             "cpu_ns": entry.get("span_cpu_ns", entry["cpu_time"] * scale),
              **{key: value for key, value in entry.items()
                 if key in COUNTERS or key.endswith("_us")}})
     return report["context"]["compiler"], measured, others
@@ -133,8 +140,13 @@ def verdict(value, target, scale):
     return "no" if not absolute and not relative else "abs" if absolute else "ratio"
 
 
+def ratio(value, peer, scale):
+    return f"{value / (peer[1] * scale):.2f} {peer[0]}" if value is not None and peer else "–"
+
+
 def table_lines(figures, units):
-    yield ("row", "unit", "floor", "Magpie 1w", "2w", "target 1w / 2w", "met?")
+    yield ("row", "unit", "floor", "Magpie 1w", "2w", "target 1w / 2w", "met?",
+           "ratio to the best peer")
     for row in ROWS:
         if row.program not in units:
             continue
@@ -148,8 +160,9 @@ def table_lines(figures, units):
             targets[0] = figures.of(row.over, None, row.unit) * 1.1
         met = [verdict(one, targets[0], scale), verdict(two, targets[1], scale)]
         wanted = [number(target) for target, value in zip(targets, (row.one, row.two)) if value]
+        peers = [ratio(one, row.peer_one, scale), ratio(two, row.peer_two, scale)]
         yield (row.title, row.unit, number(floor), number(one), number(two), " / ".join(wanted),
-               " / ".join(met[:len(wanted)]))
+               " / ".join(met[:len(wanted)]), " / ".join(peers[:len(wanted)]))
 
 
 def print_aligned(lines):

@@ -1,9 +1,12 @@
 /// Measures: a timer made and cancelled (a timeout around an operation that completes later, with
 /// the clock read and with a given deadline, next to that operation alone); a timeout around an
-/// operation that is ready; 1e5 sleeps of 1 to 1000 ms: CPU time for each, and how late they wake.
-/// Against: insert and cancel in a bare timer wheel (floor).
+/// operation that is ready; 1e5 sleeps of 1 to 1000 ms: CPU time for each, how late they wake, and
+/// how many wake early, of which there must be none.
+/// Against (floors): insert and cancel in a bare timer wheel; a call; one thread that sleeps in the
+/// kernel, once at a time: its overshoot, and its CPU time for each sleep.
 
 #include <magpie/bench/micro/quantiles.hpp>
+#include <magpie/bench/micro/ready_operation.hpp>
 #include <magpie/bench/micro/support.hpp>
 #include <magpie/runtime/clock.hpp>
 #include <magpie/runtime/sleep.hpp>
@@ -12,12 +15,17 @@
 #include <magpie/runtime/timer_wheel.hpp>
 #include <magpie/util/random.hpp>
 
-#include <sys/resource.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace magpie::bench {
@@ -63,17 +71,6 @@ task<> timeout_at_pending(benchmark::State& state) {
   }
 }
 
-/// Completes at once.
-struct ready_operation {
-  using value_type = int;
-  bool try_complete(stop_scope&) const noexcept { return true; }
-  std::error_code failed() const noexcept { return {}; }
-  std::coroutine_handle<> start(detail::continuation to, stop_scope&) const noexcept {
-    return detail::deliver(to);
-  }
-  result<int> take() const noexcept { return 1; }
-};
-
 task<> timeout_ready(benchmark::State& state) {
   meter counted(state);
   while (state.KeepRunningBatch(batch)) {
@@ -91,6 +88,14 @@ task<> timeout_at_ready(benchmark::State& state) {
   }
 }
 
+[[gnu::noinline]] int answer() noexcept { return 1; }
+
+void ready_floor(benchmark::State& state) {
+  while (state.KeepRunningBatch(batch)) {
+    for (int i = 0; i < batch; ++i) benchmark::DoNotOptimize(answer());
+  }
+}
+
 void clock_floor(benchmark::State& state) {
   while (state.KeepRunningBatch(batch)) {
     for (int i = 0; i < batch; ++i) benchmark::DoNotOptimize(clock::now());
@@ -101,17 +106,24 @@ void clock_floor(benchmark::State& state) {
 
 constexpr std::size_t sleepers = 100'000;
 
-std::int64_t cpu_ns() noexcept {
-  rusage used{};
-  ::getrusage(RUSAGE_SELF, &used);
-  const auto ns = [](const timeval& t) { return (t.tv_sec * 1'000'000 + t.tv_usec) * 1000; };
-  return ns(used.ru_utime) + ns(used.ru_stime);
-}
-
 [[gnu::noinline]] task<> sleeper(std::uint64_t ns, std::int64_t& late) {
   const clock::time_point until = clock::now() + std::chrono::nanoseconds(ns);
   co_await sleep_until(until);
   late = (clock::now() - until).count();
+}
+
+std::int64_t count_early(const std::vector<std::int64_t>& late) {
+  return std::count_if(late.begin(), late.end(), [](std::int64_t one) { return one < 0; });
+}
+
+void report_sleeps(benchmark::State& state, std::int64_t cpu_ns, std::int64_t early,
+                   std::vector<std::int64_t> late) {
+  const quantiles of(std::move(late));
+  state.counters["cpu_us"] =
+      static_cast<double>(cpu_ns) / 1000.0 / static_cast<double>(state.iterations());
+  state.counters["late_p50_us"] = of.microseconds(0.5);
+  state.counters["late_p99_us"] = of.microseconds(0.99);
+  state.counters["early"] = static_cast<double>(early);
 }
 
 task<> many_sleeps(benchmark::State& state) {
@@ -124,16 +136,37 @@ task<> many_sleeps(benchmark::State& state) {
     }
     co_return;
   };
+  std::int64_t early = 0;
   meter counted(state);
-  const std::int64_t before = cpu_ns();
-  while (state.KeepRunningBatch(static_cast<std::int64_t>(sleepers)))
+  const std::int64_t before = cpu_ns_so_far();
+  while (state.KeepRunningBatch(static_cast<std::int64_t>(sleepers))) {
     co_await with_task_group(body);
-  const auto used = static_cast<double>(cpu_ns() - before);
-  const quantiles of(std::move(late));
-  state.counters["cpu_us"] = used / 1000.0 / static_cast<double>(state.iterations());
-  state.counters["late_p50_us"] = of.microseconds(0.5);
-  state.counters["late_p99_us"] = of.microseconds(0.99);
-  if (of.least() < 0) state.SkipWithError("a sleep ended early");
+    early += count_early(late);
+  }
+  report_sleeps(state, cpu_ns_so_far() - before, early, std::move(late));
+}
+
+/// The overshoot of one park, as a worker parks on epoll.
+void park_floor(benchmark::State& state) {
+  constexpr long park_ns = 1'000'000;
+  ::prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);  // as in the workers
+  const int epoll = ::epoll_create1(0);
+  std::vector<std::int64_t> late;
+  const std::int64_t before = cpu_ns_so_far();
+  for (auto _ : state) {
+    const auto began = clock::now();
+    const timespec time{0, park_ns};
+    epoll_event event;
+    ::epoll_pwait2(epoll, &event, 1, &time, nullptr);
+    const std::int64_t took = (clock::now() - began).count();
+    state.SetIterationTime(static_cast<double>(took) * 1e-9);
+    late.push_back(took - park_ns);
+  }
+  const std::int64_t used = cpu_ns_so_far() - before;
+  ::close(epoll);
+  ::prctl(PR_SET_TIMERSLACK, 0UL, 0, 0, 0);
+  const std::int64_t early = count_early(late);
+  report_sleeps(state, used, early, std::move(late));
 }
 
 }  // namespace
@@ -144,8 +177,17 @@ void register_all() {
   add("yield_alone", yield_alone, {1, 2});
   add("timeout_pending", timeout_pending, {1, 2});
   add("timeout_at_pending", timeout_at_pending, {1, 2});
+  add_floor("timeout_ready", ready_floor);
   add("timeout_ready", timeout_ready);
   add("timeout_at_ready", timeout_at_ready);
+  add_manual(
+      "sleeps/floor",
+      [](benchmark::State& state) {
+        pin_to(0);
+        park_floor(state);
+        pin_to_first(0);
+      },
+      200);
   add("sleeps", many_sleeps, {1, 2});
 }
 

@@ -1,13 +1,17 @@
 /// `runtime`: blocking threads, several runtimes, flavours, fairness, options, and orderly ends.
 #include <magpie/runtime/runtime.hpp>
 
+#include <magpie/runtime/context.hpp>
 #include <magpie/runtime/fail.hpp>
+#include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -185,6 +189,54 @@ task<> blocks_often(int times) {
     co_await sleep_for(std::chrono::microseconds(60 * (i % 7)));
     co_await blocks_for_its_child();
   }
+}
+
+/// Says for ever that it has something, as the kernel's note of work may do when the work is done.
+class insistent_reactor final : public reactor {
+ public:
+  explicit insistent_reactor(reactor& real) noexcept : real_(&real) {}
+
+  const char* name() const noexcept override { return real_->name(); }
+  bool wait(readiness_operation& op) noexcept override { return real_->wait(op); }
+  void cancel(readiness_operation& op) noexcept override { real_->cancel(op); }
+  void forget(descriptor& io) noexcept override { real_->forget(io); }
+  void turn(std::uint64_t deadline_ns, std::size_t limit, runnable_chain& out) noexcept override {
+    ++turns;
+    real_->turn(deadline_ns, limit, out);
+  }
+  bool ready() const noexcept override { return true; }
+  void wake() noexcept override { real_->wake(); }
+  rescue_report rescue(bool on_core, std::size_t limit, runnable_chain& out) noexcept override {
+    return real_->rescue(on_core, limit, out);
+  }
+  void set_parked(bool parked) noexcept override { real_->set_parked(parked); }
+  std::size_t in_flight() const noexcept override { return real_->in_flight(); }
+  std::uint64_t system_calls() const noexcept override { return real_->system_calls(); }
+
+  int turns = 0;
+
+ private:
+  reactor* real_;
+};
+
+task<int> turns_in(int yields) {
+  reactor*& io = detail::this_context().io;  // one worker: the task stays with it
+  reactor& real = *io;
+  insistent_reactor insists(real);
+  io = &insists;
+  for (int i = 0; i < yields; ++i) co_await yield();
+  io = &real;
+  co_return insists.turns;
+}
+
+TEST(runtime, a_reactor_that_brings_nothing_is_asked_more_rarely) {
+  MAGPIE_NEED_KERNEL();
+  options alone = cell_options();
+  alone.workers = 1;
+  const auto turns = run_on(alone, turns_in(6400));
+  ASSERT_TRUE(turns);
+  EXPECT_GE(*turns, 6400 / 64 - 2);  // it is asked
+  EXPECT_LE(*turns, 6400 / 64 + 8);  // and not each 8 tasks
 }
 
 TEST(runtime, concurrent_a_blocked_worker_strands_nobody) {
