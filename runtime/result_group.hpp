@@ -17,8 +17,12 @@
 ///     (new)       -> running   -                       -                  -
 ///     running     -            -> ended; or handed to  waits              -> unwanted, stopped
 ///                              the waiting consumer
-///     ended       -            -                       -> handed, freed   -> freed
+///     ended       -            -                       -> handed          -> freed
+///     handed      -            -                       -                  not found any more
 ///     unwanted    -            -> freed                -                  -
+///
+/// A handed outcome is freed when it is taken.  A wait that goes without taking it puts it back in
+/// front of both lists; in a keyed group whose key was used again meanwhile, it is freed.
 ///
 /// Whoever aborts a child pins it meanwhile, and takes over the transition at its end if that comes
 /// before the abort is through.  When the group ends, what nobody took is dropped; failures among

@@ -220,6 +220,7 @@ int main(int argc, char** argv) {
                        {"join_base::enlist.cas-failure#2 acquire->relaxed", "and reads nothing"},
                        {"join_base::cancel_join.cas acq_rel->acquire",
                         "BUSY of the stop scope orders canceller and joiner"},
+                       {"join_base::cancel_join.cas acq_rel->release", "and so does its mark"},
                        {"join_base::cancel_join.cas-failure acquire->relaxed",
                         "a canceller that finds the end reads nothing"}}},
       argc, argv);
