@@ -24,13 +24,6 @@
 
 namespace magpie {
 
-namespace detail {
-
-/// The watchdog hears that a stop is ignored; see watchdog.hpp.
-void report_ignored_stop(const task_root& root, continuation to) noexcept;
-
-}  // namespace detail
-
 class operation : public detail::gated_runnable {
  public:
   using cancel_function = void (*)(operation&) noexcept;
@@ -71,8 +64,6 @@ class operation : public detail::gated_runnable {
     left_ = false;
     if (scope_->enter(*this)) return true;
     phase_ = phase::done;
-    if (scope_->refused_too_often()) [[unlikely]]
-      detail::report_ignored_stop(scope_->root(), to_);
     return false;
   }
 

@@ -125,13 +125,6 @@ class stop_scope {
     return (before & (busy_bit | held_bit)) == 0;
   }
 
-  /// Counts an operation that did not begin because of the stop; true for one of them, the one that
-  /// makes it look as if the task paid no heed.  The scope's own task.
-  bool refused_too_often() noexcept {
-    return refusals_ < refusals_max && ++refusals_ == refusals_max;
-  }
-  static constexpr std::uint16_t refusals_max = 1000;
-
   /// Keeps the current operation, which is returned, and the frames that wait for it, as they are
   /// until `release`; null when there is none.  The scope must be pinned.
   operation* hold() noexcept;
@@ -178,7 +171,6 @@ class stop_scope {
   /// By the one stop's walk that may pass and the one onlooker, each twice at most; under the
   /// parent's lock_.
   std::uint8_t pins_ = 0;
-  std::uint16_t refusals_ = 0;  ///< The scope's own task's.
 };
 
 }  // namespace magpie

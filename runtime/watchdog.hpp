@@ -1,5 +1,4 @@
-/// The watchdog: which task has run for too long without coming back to its worker, and which one
-/// goes on although it was stopped.
+/// The watchdog: which task has run for too long without coming back to its worker.
 ///
 /// The watcher (rescue.cpp) compares heartbeats anyway.  When one has stood still for the threshold
 /// it says so: by a counter, `runtime_metrics::long_runs`, and by a function of the program, with
@@ -10,12 +9,6 @@
 /// with one worker, in a simulation, or with `options::rescue` switched off, nobody looks.  What
 /// blocks the thread counts as running.
 /// Cost: two stores each time that a task goes on; a named task, seven.
-///
-/// A task is stopped by its awaits: each says `stopped` instead of waiting.  One that takes no
-/// notice, by a loop around `as_result`, say, lets the others have their turns and uses a core up.
-/// After a thousand such awaits in one stop scope that is said, once: by the counter
-/// `runtime_metrics::ignored_stops` and by a function of the program or, without one, by a line on
-/// standard error (`options::log`).  The worker that runs the task looks; no watcher is needed.
 #pragma once
 
 #include <chrono>
@@ -38,30 +31,17 @@ struct long_run {
   std::chrono::nanoseconds ran{0};  ///< So far, and at least.
 };
 
-/// A task that awaited a thousand times in a scope that was stopped.  The name lives for the call.
-struct ignored_stop {
-  ignored_stop() noexcept = default;
-
-  std::uint64_t task = 0;
-  std::string_view name;       ///< Empty when the task has none.
-  std::source_location place;  ///< The last of these awaits.
-};
-
 struct watchdog {
   using function = void (*)(void* context, const long_run& seen) noexcept;
   static constexpr std::chrono::milliseconds report_gap{100};
 
   watchdog() noexcept = default;
 
-  using ignored_function = void (*)(void* context, const ignored_stop& seen) noexcept;
-
   /// A run that lasts longer is a long one; 0: nobody looks.
   std::chrono::nanoseconds threshold = std::chrono::milliseconds(10);
-  void* context = nullptr;  ///< Handed to the functions.
+  void* context = nullptr;  ///< Handed to `reports`.
   /// Called on the thread of another worker; must not block.
   function reports = nullptr;
-  /// Called by the worker that runs the task; must not block.
-  ignored_function ignores = nullptr;
 };
 
 }  // namespace magpie

@@ -47,7 +47,6 @@ struct worker_counters {
   atomic<std::uint64_t> kicks{0};
   atomic<std::uint64_t> watch_ns{0};   ///< Time spent watching.
   atomic<std::uint64_t> long_runs{0};  ///< Runs of tasks elsewhere that were too long.
-  atomic<std::uint64_t> ignored_stops{0};
 
   /// A counter has one writer: no read-modify-write is needed.
   static void add(atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {

@@ -13,7 +13,6 @@ namespace magpie {
 
 void task_root::let_go() noexcept {}
 void detail::run_routed_operation(runnable&) noexcept {}
-void detail::report_ignored_stop(const task_root&, continuation) noexcept {}
 
 namespace joins {
 

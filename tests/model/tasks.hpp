@@ -27,9 +27,6 @@
 
 namespace magpie {
 
-/// No scenario awaits a thousand times.
-inline void detail::report_ignored_stop(const task_root&, continuation) noexcept {}
-
 namespace model {
 
 /// Its memory: zeros, so that nothing is logged.
