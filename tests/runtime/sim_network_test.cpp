@@ -292,14 +292,18 @@ TEST_P(as_linux, the_nearest_listener_accepts) {
   const int any = sys::socket(AF_INET, SOCK_STREAM, 0);
   EXPECT_EQ(set_option(any, SOL_SOCKET, SO_REUSEPORT, 1), 0);
   int exact = -1;
-  // The port that the kernel gives is free at one address only: other programs on this machine may
-  // use it at another, and then it is not free everywhere.
-  constexpr int ports_max = 32;
+  // Below the ports that the kernel gives: of those, tests beside this one may use nearly all.
+  constexpr int ports_max = 256;
+  const int first = 20'000 + ::getpid() * 7 % 10'000;
   for (int i = 0; i < ports_max && exact < 0; ++i) {
-    const int candidate = listen_at(v4_address(0, INADDR_LOOPBACK + 7));
-    EXPECT_EQ(set_option(candidate, SOL_SOCKET, SO_REUSEPORT, 1), 0);
-    const sockaddr_in everywhere = v4_address(port_of(candidate), INADDR_ANY);
-    if (sys::bind(any, raw(everywhere), sizeof everywhere) == 0) {
+    const auto port = static_cast<std::uint16_t>(first + i);
+    const int candidate = sys::socket(AF_INET, SOCK_STREAM, 0);
+    const sockaddr_in here = v4_address(port, INADDR_LOOPBACK + 7);
+    const sockaddr_in everywhere = v4_address(port, INADDR_ANY);
+    // Shared only once it is ours: this test may run several times over at the same moment.
+    if (sys::bind(candidate, raw(here), sizeof here) == 0 && sys::listen(candidate, 4) == 0 &&
+        set_option(candidate, SOL_SOCKET, SO_REUSEPORT, 1) == 0 &&
+        sys::bind(any, raw(everywhere), sizeof everywhere) == 0) {
       exact = candidate;
     } else {
       EXPECT_EQ(sys::close(candidate), 0);
