@@ -118,7 +118,9 @@ bool uring_reactor::wait(readiness_operation& op) noexcept {
     return true;
   }
   slot& taken = slot_at(index);
-  taken.op = &op;
+  // Relaxed: a canceller that is late looks at the slot of an operation that has ended, by now this
+  // one's, and only sees that it is another.  It finds its own by what `begin` orders.
+  std::atomic_ref(taken.op).store(&op, order::relaxed);
   op.slot = index;
   op.generation = taken.generation;
   entry->opcode = IORING_OP_POLL_ADD;
@@ -128,7 +130,7 @@ bool uring_reactor::wait(readiness_operation& op) noexcept {
   begun_.store(begun_.load(order::relaxed) + 1, order::relaxed);
   if (!op.begin()) {
     begun_.store(begun_.load(order::relaxed) - 1, order::relaxed);
-    taken.op = nullptr;
+    std::atomic_ref(taken.op).store(nullptr, order::relaxed);
     taken.next = free_;
     free_ = index;
     return false;
@@ -141,7 +143,8 @@ bool uring_reactor::wait(readiness_operation& op) noexcept {
 void uring_reactor::cancel(readiness_operation& op) noexcept {
   lock_.lock();
   slot& held = slot_at(op.slot);
-  if (held.op != &op || held.generation != op.generation) {
+  // Relaxed: see `wait`.
+  if (std::atomic_ref(held.op).load(order::relaxed) != &op || held.generation != op.generation) {
     lock_.unlock();  // its completion was reaped: it is on its way to a run queue
     return;
   }
