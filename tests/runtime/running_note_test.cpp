@@ -1,6 +1,7 @@
 /// What a worker notes about the task that it runs, and what a watcher reads.
 #include <magpie/runtime/running_note.hpp>
 
+#include <magpie/runtime/scheduler.hpp>
 #include <magpie/runtime/task_root.hpp>
 
 #include <gtest/gtest.h>
@@ -12,7 +13,7 @@
 namespace magpie::tests {
 namespace {
 
-alignas(16) std::byte no_scheduler[16];  // nobody looks at it
+alignas(scheduler) std::byte no_scheduler[sizeof(scheduler)];  // nobody looks at it
 
 struct root_of_a_test : task_root {
   explicit root_of_a_test(std::uint64_t id) noexcept
