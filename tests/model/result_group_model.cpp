@@ -98,6 +98,13 @@ struct world : model::stage {
     return count;
   }
 
+  /// The group has two children from the beginning.
+  void before_with_two() {
+    before();
+    group->spawn(child(0));
+    group->spawn(child(1));
+  }
+
   /// The body is over.
   void end_body() {
     consumer.reset();
@@ -124,11 +131,7 @@ using keyed_world = world<keyed_group<int, probe>>;
 
 /// Two children end while the body takes what there is, until nothing is left.
 struct two_ends : scenario<two_ends, 3>, plain_world {
-  void before() {
-    world::before();
-    group->spawn(child(0));
-    group->spawn(child(1));
-  }
+  void before() { before_with_two(); }
   void thread(unsigned index) {
     if (index != 0) return end(index - 1);
     MAGPIE_ASSERT(take_all() == 2 && taken[0] == 1 && taken[1] == 1);
@@ -139,11 +142,7 @@ struct two_ends : scenario<two_ends, 3>, plain_world {
 
 /// The same in the order of the spawns, whoever ends first.
 struct two_in_order : scenario<two_in_order, 3>, plain_world {
-  void before() {
-    world::before();
-    group->spawn(child(0));
-    group->spawn(child(1));
-  }
+  void before() { before_with_two(); }
   void thread(unsigned index) {
     if (index != 0) return end(index - 1);
     MAGPIE_ASSERT(take(true) == next::outcome && taken[0] == 1 && taken[1] == 0);
@@ -156,11 +155,7 @@ struct two_in_order : scenario<two_in_order, 3>, plain_world {
 
 /// The body and its children end at once, and nobody takes anything.
 struct nobody_takes : scenario<nobody_takes, 3>, plain_world {
-  void before() {
-    world::before();
-    group->spawn(child(0));
-    group->spawn(child(1));
-  }
+  void before() { before_with_two(); }
   void thread(unsigned index) { index == 0 ? end_body() : end(index - 1); }
   void after() { end_group(); }
 };
@@ -212,11 +207,7 @@ struct stop_of_a_wait : scenario<stop_of_a_wait, 2>, plain_world {
 
 /// Everything is aborted while children end.
 struct ends_and_abort : scenario<ends_and_abort, 3>, plain_world {
-  void before() {
-    world::before();
-    group->spawn(child(0));
-    group->spawn(child(1));
-  }
+  void before() { before_with_two(); }
   void thread(unsigned index) {
     if (index != 0) return end(index - 1);
     group->abort_all();
