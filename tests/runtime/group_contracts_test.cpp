@@ -9,6 +9,7 @@
 #include <magpie/runtime/task_local.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/said.hpp>
 
 #include <string>
 #include <utility>
@@ -177,11 +178,7 @@ task<> fails_twice() {
 }
 
 TEST(task_group, the_first_failure_is_the_groups_and_later_ones_are_logged) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, fails_twice()));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(fails_twice());
   const std::string place = "group_contracts_test.cpp:" + std::to_string(line_of_spawn);
   EXPECT_NE(said.find(place + ", failed too: " + other_error().message()), std::string::npos)
       << said;
@@ -201,11 +198,7 @@ task<> leaves_a_failure() {
 }
 
 TEST(task_group, the_trace_of_the_first_failure_goes_on_with_the_groups) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, leaves_a_failure()));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(leaves_a_failure());
   const std::string place = "group_contracts_test.cpp:" + std::to_string(line_of_fail);
   EXPECT_NE(said.find(place), std::string::npos) << said;
 }
@@ -222,11 +215,7 @@ task<> aborts_and_takes() {
 }
 
 TEST(result_group, an_abort_hides_no_error_and_is_none_itself) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, aborts_and_takes()));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(aborts_and_takes());
   EXPECT_EQ(said, "");
 }
 

@@ -4,6 +4,7 @@
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/said.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <memory>
@@ -137,11 +138,7 @@ task<> leaves_failures() {
 }
 
 TEST(result_group, failures_that_nobody_takes_are_logged) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, leaves_failures()));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(leaves_failures());
   EXPECT_NE(said.find("(unseen)"), std::string::npos) << said;
   EXPECT_EQ(said.find("(seen)"), std::string::npos) << said;
 }

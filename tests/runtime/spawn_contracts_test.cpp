@@ -9,6 +9,7 @@
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_local.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/said.hpp>
 
 #include <string>
 #include <utility>
@@ -25,14 +26,6 @@ task<> fails_after(std::chrono::microseconds time) {
 task<> fails_when_stopped() {
   [[maybe_unused]] const auto stopped = co_await as_result(sleep_for(1h));
   co_await fail(some_error());
-}
-
-std::string said_by(task<> t) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, std::move(t)));
-  return testing::internal::GetCapturedStderr();
 }
 
 task<> fails_before_and_after_the_detach() {

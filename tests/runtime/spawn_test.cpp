@@ -6,6 +6,7 @@
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/said.hpp>
 
 #include <memory>
 #include <optional>
@@ -185,11 +186,7 @@ task<> drops_a_failing_task() {
 }
 
 TEST(spawn, the_failure_of_a_detached_task_is_logged) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, drops_a_failing_task()));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(drops_a_failing_task());
   EXPECT_NE(said.find("spawn_test.cpp"), std::string::npos) << said;
   EXPECT_NE(said.find(some_error().message()), std::string::npos) << said;
   EXPECT_NE(said.find("raised at"), std::string::npos) << said;

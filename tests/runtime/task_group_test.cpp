@@ -5,6 +5,7 @@
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/said.hpp>
 
 #include <string>
 #include <vector>
@@ -110,12 +111,8 @@ TEST(task_group, concurrent_isolated_failures_end_nobody) {
 }
 
 TEST(task_group, logs_isolated_and_later_failures) {
-  options loud = simulation();
-  loud.log = true;
   tally counts;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, isolated_failures(counts)));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(isolated_failures(counts));
   EXPECT_NE(said.find("task_group_test.cpp"), std::string::npos) << said;
   EXPECT_NE(said.find(some_error().message()), std::string::npos) << said;
 }

@@ -7,6 +7,7 @@
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/said.hpp>
 
 #include <string>
 
@@ -67,11 +68,7 @@ task<> leaves_failures() {
 }
 
 TEST(task_name, the_log_of_failures_uses_names) {
-  options loud = simulation();
-  loud.log = true;
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, leaves_failures()));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(leaves_failures());
   EXPECT_NE(said.find("(reader 7)"), std::string::npos) << said;
   EXPECT_NE(said.find("(writer 8)"), std::string::npos) << said;
   EXPECT_NE(said.find("task_name_test.cpp"), std::string::npos) << said;

@@ -6,6 +6,7 @@
 #include <magpie/runtime/select.hpp>
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/timeout.hpp>
+#include <magpie/tests/runtime/said.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <optional>
@@ -164,8 +165,6 @@ task<> fails() {
 }
 
 TEST(task_tracker, a_failure_is_told_with_the_name) {
-  options loud = simulation();
-  loud.log = true;
   auto scenario = []() -> task<> {
     const task_tracker tracker;
     tracker.spawn(named("the one that fails"), fails());
@@ -173,9 +172,7 @@ TEST(task_tracker, a_failure_is_told_with_the_name) {
     tracker.close();
     co_await tracker.wait();
   };
-  testing::internal::CaptureStderr();
-  EXPECT_TRUE(run_on(loud, scenario()));
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = said_by(scenario());
   EXPECT_NE(said.find("the one that fails"), std::string::npos) << said;
   EXPECT_NE(said.find("task_tracker_test.cpp"), std::string::npos) << said;
 }
