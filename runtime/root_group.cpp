@@ -19,7 +19,7 @@ root_group::root_group(scheduler& owner, std::size_t shards) noexcept
   MAGPIE_ASSERT(shard_memory_ != nullptr);  // a runtime cannot begin without
   for (std::size_t i = 0; i < shard_count_; ++i) {
     auto* made = ::new (static_cast<void*>(shard_memory_ + i * sizeof(stop_scope)))
-        stop_scope(&scope_, root_);
+        stop_scope(&scope_, root_, stop_scope::kind::shard);
     made->link();  // before tasks of other threads can see it
     if (i < shards) owner.at(i).spawn_scope = made;
   }

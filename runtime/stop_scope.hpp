@@ -38,7 +38,10 @@
 /// and with (D), as each of the two may be the one who posts.
 ///
 /// A scope's kind says what else is known of it.  The walk of a stop passes by a *shield*, which is
-/// linked so that it can be listed, and nothing in it looks upwards for a stop.
+/// linked so that it can be listed, and nothing in it looks upwards for a stop.  A *shard* stands
+/// beside others that the walk marks one after the other: who is below looks past it at the root,
+/// which is marked before any of them, so that a task that ended by a stop in one shard cannot
+/// spawn one in another that does not see it.
 ///
 /// A scope is linked into its parent *lazily*, at its first operation: a task that never waits
 /// never touches its parent.  Linking and the walk meet under the parent's spin lock: either the
@@ -74,6 +77,7 @@ class stop_scope {
     group,          ///< A `group_scope`; see task_group.hpp.
     aside,          ///< Its operation waits beside the task's own chain of awaits.
     unconstrained,  ///< Code in it has no budget; see budget.hpp.
+    shard,          ///< One of several equal parents of root tasks; see root_group.hpp.
   };
 
   /// A scope below `parent`; null for the root of a tree.
@@ -109,7 +113,8 @@ class stop_scope {
     for (const stop_scope* scope = this;; scope = scope->parent_) {
       // Acquire pairs with (B): what the stopper did before is visible.
       if ((scope->word_.load(order::acquire) & stopped_bit) != 0) return true;
-      if (scope->linked_ || scope->parent_ == nullptr || scope->kind_ == kind::shield) return false;
+      if (scope->parent_ == nullptr || scope->kind_ == kind::shield) return false;
+      if (scope->linked_ && scope->kind_ != kind::shard) return false;
     }
   }
 

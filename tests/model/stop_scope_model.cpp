@@ -269,6 +269,32 @@ struct nested_and_look : scenario<nested_and_look, 2>, world {
   void after() { world::after(); }
 };
 
+/// A task that was stopped under one shard spawns another one under the next: that one is born
+/// stopped, although the walk may not have come to its shard.
+struct spawned_while_stopped : scenario<spawned_while_stopped, 2> {
+  magpie::task_root root{*static_cast<magpie::scheduler*>(nullptr)};
+  magpie::stop_scope top{nullptr, root};
+  magpie::stop_scope shards[2]{{&top, root, magpie::stop_scope::kind::shard},
+                               {&top, root, magpie::stop_scope::kind::shard}};
+
+  void before() {
+    for (auto& shard : shards) shard.link();
+  }
+  void thread(unsigned index) {
+    if (index == 1) {
+      top.request_stop();
+      return;
+    }
+    for (unsigned i = 0; i < 2; ++i) {
+      const magpie::stop_scope first(&shards[i], root);
+      if (!first.stop_requested()) continue;
+      const magpie::stop_scope second(&shards[1 - i], root);
+      MAGPIE_ASSERT(second.stop_requested());
+    }
+  }
+  void after() {}
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -283,6 +309,7 @@ int main(int argc, char** argv) {
                      entry<completion_and_look>("completion_and_look", 2),
                      entry<stop_and_look>("stop_and_look", 1),
                      entry<nested_and_look>("nested_and_look", 2),
+                     entry<spawned_while_stopped>("spawned_while_stopped", 3),
                      entry<completion_stop_and_look>("completion_stop_and_look", 1)},
        .files = {"runtime/scope_walk.hpp", "runtime/stop_scope.hpp", "runtime/stop_scope.cpp"},
        .logic_mutants = {"cancel_posts_nothing", "busy_canceller_posts_nothing"}},
