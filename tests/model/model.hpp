@@ -19,10 +19,12 @@
 #include <magpie/tests/model/atomic.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +32,16 @@
 namespace magpie::model {
 
 template <typename Derived, int Threads>
-using scenario = rl::test_suite<Derived, Threads>;
+struct scenario {
+  static constexpr int threads = Threads;
+
+  scenario() = default;
+  scenario(const scenario&) = delete;
+  scenario& operator=(const scenario&) = delete;
+
+  void before() {}
+  void after() {}
+};
 
 /// A thread's bed: `sleep` returns after a `wake` that came before or comes meanwhile.  A sleep
 /// that nobody ends is reported as a deadlock.
@@ -53,36 +64,68 @@ struct outcome {
 /// A bound for what has too many schedules even without preemption: it is explored at random alone.
 inline constexpr unsigned random_only = ~0U;
 
-struct scenario_entry {
-  const char* name;
-  unsigned bound;
-  outcome (*explore)(rl::test_params& params);
+/// A scenario without its type, so that the checker is compiled once for each number of threads.
+struct script {
+  std::size_t size;
+  void (*make)(void* at);
+  void (*end)(void* at);
+  void (*before)(void* at);
+  void (*thread)(void* at, unsigned index);
+  void (*after)(void* at);
 };
 
 template <typename Scenario>
+inline constexpr script script_of{
+    .size = sizeof(Scenario),
+    .make = [](void* at) { ::new (at) Scenario; },
+    .end = [](void* at) { static_cast<Scenario*>(at)->~Scenario(); },
+    .before = [](void* at) { static_cast<Scenario*>(at)->before(); },
+    .thread = [](void* at, unsigned index) { static_cast<Scenario*>(at)->thread(index); },
+    .after = [](void* at) { static_cast<Scenario*>(at)->after(); },
+};
+
+inline const script* played = nullptr;  ///< What every player plays.
+inline void* place = nullptr;           ///< Where; the same for every schedule.
+
+/// What the checker sees: it makes a new one for each schedule.
+template <int Threads>
+struct player : rl::test_suite<player<Threads>, Threads> {
+  player() { played->make(place); }
+  ~player() { played->end(place); }
+  void before() { played->before(place); }
+  void thread(unsigned index) { played->thread(place, index); }
+  void after() { played->after(place); }
+};
+
+template <int Threads>
 outcome explore(rl::test_params& params) {
-  constexpr rl::thread_id_t threads = Scenario::params::thread_count;
+  constexpr rl::thread_id_t threads = Threads;
+  using bounded = rl::context_bound_scheduler<threads>;
+  using random = rl::random_scheduler<threads>;
+  const auto run = params.search_type == rl::sched_random ? rl::run_test<player<Threads>, random>
+                                                          : rl::run_test<player<Threads>, bounded>;
   rl::ostringstream state;
-  const auto result =
-      params.search_type == rl::sched_random
-          ? rl::run_test<Scenario, rl::random_scheduler<threads>>(params, state, false)
-          : rl::run_test<Scenario, rl::context_bound_scheduler<threads>>(params, state, false);
+  const auto result = run(params, state, false);
   if (result != rl::test_result_success && params.output_stream == &std::cerr) {
     params.initial_state = state.str();  // once more, telling what happens
     params.collect_history = true;
     rl::ostringstream unused;
-    if (params.search_type == rl::sched_random) {
-      rl::run_test<Scenario, rl::random_scheduler<threads>>(params, unused, true);
-    } else {
-      rl::run_test<Scenario, rl::context_bound_scheduler<threads>>(params, unused, true);
-    }
+    run(params, unused, true);
   }
   return {result != rl::test_result_success, params.stop_iteration};
 }
 
+struct scenario_entry {
+  const char* name;
+  unsigned bound;
+  const script* acts;
+  outcome (*explore)(rl::test_params& params);
+};
+
 template <typename Scenario>
 scenario_entry entry(const char* name, unsigned bound) {
-  return {name, bound, explore<Scenario>};
+  static_assert(alignof(Scenario) <= alignof(std::max_align_t));
+  return {name, bound, &script_of<Scenario>, explore<Scenario::threads>};
 }
 
 struct equivalent {
@@ -156,7 +199,10 @@ class runner {
     params.context_bound = bound_of(s);
     params.iteration_count = iterations;
     const auto begin = std::chrono::steady_clock::now();
+    played = s.acts;
+    place = std::malloc(played->size);
     const outcome result = s.explore(params);
+    std::free(place);
     if (verbose_) {
       const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(
           std::chrono::steady_clock::now() - begin);
