@@ -28,7 +28,9 @@ class Summary:
         self.uring_passed = {}
         self.uring_skipped = 0
         # With a wrapper around the tests, Meson puts its name behind a dash.
-        log = max(logs.glob("testlog*.json"), key=lambda path: path.stat().st_mtime)
+        log = max(logs.glob("testlog*.json"), key=lambda path: path.stat().st_mtime, default=None)
+        if log is None:
+            sys.exit("summary: no test was run")
         cases = self.cases(log.with_name(log.stem + ".junit.xml"))
         for line in log.read_text(encoding="utf-8").splitlines():
             self.count(json.loads(line), cases)

@@ -84,6 +84,7 @@ inline constexpr script script_of{
     .after = [](void* at) { static_cast<Scenario*>(at)->after(); },
 };
 
+inline constexpr std::size_t cache_line = 64;
 inline const script* played = nullptr;  ///< What every player plays.
 inline void* place = nullptr;           ///< Where; the same for every schedule.
 
@@ -124,7 +125,7 @@ struct scenario_entry {
 
 template <typename Scenario>
 scenario_entry entry(const char* name, unsigned bound) {
-  static_assert(alignof(Scenario) <= alignof(std::max_align_t));
+  static_assert(alignof(Scenario) <= cache_line);
   return {name, bound, &script_of<Scenario>, explore<Scenario::threads>};
 }
 
@@ -200,7 +201,8 @@ class runner {
     params.iteration_count = iterations;
     const auto begin = std::chrono::steady_clock::now();
     played = s.acts;
-    place = std::malloc(played->size);
+    place =
+        std::aligned_alloc(cache_line, (played->size + cache_line - 1) / cache_line * cache_line);
     const outcome result = s.explore(params);
     std::free(place);
     if (verbose_) {

@@ -1,6 +1,6 @@
 /// What nearly every test includes, compiled once per build folder: a fifth of the build's time.
-/// Every test still includes what it uses; the first build (`./dev test` with Clang) has no
-/// precompiled header and would show what is missing.
+/// Every test still includes what it uses: `./dev check` reads each without this header, and shows
+/// what is missing.
 
 #include <magpie/magpie.hpp>
 
