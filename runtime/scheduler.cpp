@@ -213,7 +213,8 @@ std::error_code scheduler::start(std::size_t first) noexcept {
   return {};
 }
 
-bool scheduler::stop_workers(std::uint64_t deadline_ns) noexcept {
+bool scheduler::stop_workers(bool drained, std::uint64_t deadline_ns) noexcept {
+  drained_ = drained;  // before `leaving_`, by which the workers learn of it
   leaving_.store(true, order::release);
   for (std::size_t i = 0; i < settings_.workers; ++i) workers_[i]->wake();
   while (left_.load(order::acquire) != started_) {

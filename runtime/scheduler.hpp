@@ -47,8 +47,9 @@ class scheduler {
   void run_until(const atomic<bool>& done, std::uint64_t deadline_ns) noexcept;
 
   /// Makes every worker leave its loop, and joins the threads.  False when a worker did not leave
-  /// in time: its thread is left alone.
-  bool stop_workers(std::uint64_t deadline_ns) noexcept;
+  /// in time: its thread is left alone.  `drained` says that all tasks have ended; then a worker
+  /// runs what its hooks have spawned since before it leaves.
+  bool stop_workers(bool drained, std::uint64_t deadline_ns) noexcept;
 
   /// Puts `work` into a run queue: the LIFO slot of the calling worker if it is one of ours, else
   /// the injector, waking a sleeper.  Any thread.
@@ -74,6 +75,8 @@ class scheduler {
   std::uint64_t now_ns() const noexcept;
 
   bool leaving() const noexcept { return leaving_.load(order::acquire); }
+  /// All tasks had ended when the workers were told to leave; ask after `leaving`.
+  bool drained() const noexcept { return drained_; }
   const options& settings() const noexcept { return settings_; }
   reactor_kind reactor() const noexcept { return settings_.reactor; }
   std::size_t size() const noexcept { return settings_.workers; }
@@ -111,6 +114,7 @@ class scheduler {
   injector injector_;
   idle idle_;
   atomic<bool> leaving_{false};
+  bool drained_ = false;
   atomic<std::size_t> left_{0};
   atomic<std::uint64_t> simulated_ids_{1};   ///< The next task id of a simulation.
   atomic<std::size_t> posting_{0};           ///< Foreign threads inside `post`.

@@ -2,7 +2,7 @@
 ///
 /// Plain functions, called on the worker's thread with the index of the worker.  They may spawn and
 /// wake tasks, except for `stops`, after which nothing runs there any more; what a `parks` makes
-/// ready here is run before the worker sleeps.  They must not block: all that waits on this worker
+/// ready here is run before the worker sleeps, or leaves with the runtime.  They must not block: all that waits on this worker
 /// waits for them.
 ///
 /// `starts` and `stops` come once for each worker that has run, `parks` and `unparks` in pairs; a

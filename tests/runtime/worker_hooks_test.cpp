@@ -171,6 +171,38 @@ TEST(worker_hooks, concurrent_c26_timers_fire_beside_a_hook_that_never_rests) {
   EXPECT_GT(self.spawned.load(order::relaxed), 0);
 }
 
+/// Spawns at the first parkings after the runtime's last task has ended, and at all before.
+struct persistent {
+  static constexpr int enough = 1000;
+  atomic<int> spawned{0};
+  atomic<int> ran{0};
+
+  static task<> counts(persistent& self) {
+    self.ran.fetch_add(1, order::relaxed);
+    co_return;
+  }
+  static void spawns(void* context, std::size_t) noexcept {
+    auto& self = *static_cast<persistent*>(context);
+    if (self.spawned.load(order::relaxed) >= enough) return;
+    self.spawned.fetch_add(1, order::relaxed);
+    spawn(counts(self)).detach();
+  }
+};
+
+// C26: not even when the runtime ends meanwhile, which no longer waits for it.
+TEST(worker_hooks, concurrent_c26_a_hook_that_spawns_at_the_end) {
+  MAGPIE_NEED_CELL();
+  for (int i = 0; i < 20; ++i) {
+    persistent self;
+    options chosen = cell_options();
+    chosen.hooks.context = &self;
+    chosen.hooks.parks = &persistent::spawns;
+    chosen.hooks.unparks = &persistent::spawns;
+    EXPECT_TRUE(run_on(chosen, []() -> task<> { co_return; }()));
+    EXPECT_EQ(self.ran.load(order::relaxed), self.spawned.load(order::relaxed));
+  }
+}
+
 /// Wakes the task that waits, by ending what it joins; nothing else would.
 struct waker {
   std::optional<abort_handle> sleeper;
