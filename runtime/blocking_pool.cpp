@@ -20,14 +20,20 @@ constexpr std::size_t thread_name_max = 15;  // the system's limit
 
 }  // namespace
 
-/// Everything is guarded by the mutex.  idle counts threads that wait for a job and have not been
-/// promised one: a submit that finds idle > listed jobs makes no thread.
+/// Everything is guarded by the mutex.  idle counts threads that wait for a job: a submit that finds
+/// idle > listed jobs makes no thread.
+///
+/// Threads are called one after the other: each that comes and takes a job calls the next while
+/// there are jobs listed and threads idle.  So a burst of short jobs, which the first threads are
+/// through with before the next has come, wakes few; and the one who submits pays for one call.
+/// Invariant: while a job is listed and a thread is idle, one is on its way (`calling`).
 struct blocking_pool::state {
   std::error_code admit(blocking_job& job, when_full then, enter_function enter) noexcept;
   std::error_code make_thread() noexcept;
   void append(blocking_job& job) noexcept;
   void unlink(blocking_job& job) noexcept;
   blocking_job& take_first() noexcept;
+  void call_next() noexcept;
   std::error_code refuse() noexcept {
     ++refused;
     return std::make_error_code(std::errc::resource_unavailable_try_again);
@@ -47,6 +53,7 @@ struct blocking_pool::state {
   std::uint64_t started = 0;
   std::uint64_t refused = 0;
   std::uint64_t threads_failed = 0;
+  bool calling = false;  ///< A thread was called and has not left its waiting yet.
   bool closing = false;
 };
 
@@ -106,6 +113,12 @@ blocking_job& blocking_pool::state::take_first() noexcept {
   return job;
 }
 
+void blocking_pool::state::call_next() noexcept {
+  if (calling || idle == 0 || first == nullptr) return;
+  calling = true;
+  work.notify_one();
+}
+
 /// Whether the job is taken at all.
 std::error_code blocking_pool::state::admit(blocking_job& job, when_full then,
                                             enter_function enter) noexcept {
@@ -146,7 +159,7 @@ std::error_code blocking_pool::submit(blocking_job& job, when_full then,
     if (const std::error_code error = pool.make_thread()) return error;
   }
   pool.append(job);
-  pool.work.notify_one();
+  pool.call_next();
   return {};
 }
 
@@ -166,13 +179,14 @@ void* blocking_pool::thread_main(void* raw) noexcept {
     if (pool.first == nullptr) {
       if (pool.closing) break;
       ++pool.idle;
-      const bool called = pool.work.wait_for(
-          lock, pool.limits.keep_alive, [&pool] { return pool.first != nullptr || pool.closing; });
+      const std::cv_status ended = pool.work.wait_for(lock, pool.limits.keep_alive);
       --pool.idle;
-      if (!called) break;
+      pool.calling = false;  // of several who leave, all but one call once too often
+      if (ended == std::cv_status::timeout && pool.first == nullptr) break;
       continue;
     }
     blocking_job& job = pool.take_first();
+    pool.call_next();
     lock.unlock();
     job.call(job);
     lock.lock();

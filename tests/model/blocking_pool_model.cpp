@@ -54,6 +54,33 @@ struct dependent_jobs : scenario<dependent_jobs, 3> {
   }
 };
 
+/// Twice two jobs that wait for each other: the second time both threads are there and idle, and
+/// each has to be called.
+struct idle_threads : scenario<idle_threads, 3> {
+  pool under_test;
+  model::bed second[2];
+  model::bed ended[4];
+
+  void before() { under_test.may_time_out = false; }
+  void thread(unsigned index) {
+    if (index != 0) {
+      under_test.thread_main(static_cast<int>(index) - 1, [this](int which) {
+        if (which % 2 == 0) second[which / 2].sleep();
+        if (which % 2 == 1) second[which / 2].wake();
+        ended[which].wake();
+      });
+      return;
+    }
+    for (int i = 0; i != 4; ++i) {
+      MAGPIE_ASSERT(under_test.submit(i));
+      if (i % 2 == 0) continue;
+      ended[i - 1].sleep();
+      ended[i].sleep();
+    }
+    under_test.close();
+  }
+};
+
 /// A stop of the second job, at any moment; only one thread can be made.
 struct stops : scenario<stops, 3> {
   pool under_test;
@@ -105,11 +132,12 @@ int main(int argc, char** argv) {
   return magpie::model::run(
       {.name = "blocking_pool",
        .scenarios = {entry<without_threads>("without_threads", 1), entry<two_jobs>("two_jobs", 2),
-                     entry<dependent_jobs>("dependent_jobs", 1), entry<stops>("stops", 1)},
+                     entry<dependent_jobs>("dependent_jobs", 1),
+                     entry<idle_threads>("idle_threads", 1), entry<stops>("stops", 1)},
        .files = {"tests/model/blocking_protocol.hpp"},
        .logic_mutants = {"enters_before_the_lock", "forgets_promises", "lists_without_threads",
-                         "calls_nobody", "withdraws_what_runs", "stays_idle",
-                         "does_not_look_again"},
+                         "calls_nobody", "withdraws_what_runs", "stays_idle", "does_not_look_again",
+                         "calls_once", "calls_no_other"},
        .random_schedules = 20'000},
       argc, argv);
 }

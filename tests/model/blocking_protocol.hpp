@@ -16,21 +16,22 @@ using model::logic;
 
 struct pool {
   static constexpr int threads_max = 2;
-  static constexpr int jobs_max = 3;
+  static constexpr int jobs_max = 4;
 
   enum state : int { fresh, queued, running, ran, withdrawn, refused };
 
   spin_lock lock;
-  plain<int> list[jobs_max] = {{0}, {0}, {0}};
+  plain<int> list[jobs_max] = {{0}, {0}, {0}, {0}};
   plain<int> listed{0};
   plain<int> threads{0};
   plain<int> idle{0};
+  plain<bool> calling{false};
   plain<bool> closing{false};
   plain<int> may_make{threads_max};  ///< Threads that can be made before the system refuses.
   plain<bool> may_time_out{true};
-  plain<int> job[jobs_max] = {{fresh}, {fresh}, {fresh}};
-  plain<bool> entered[jobs_max] = {{false}, {false}, {false}};
-  plain<bool> stopped[jobs_max] = {{false}, {false}, {false}};
+  plain<int> job[jobs_max] = {{fresh}, {fresh}, {fresh}, {fresh}};
+  plain<bool> entered[jobs_max] = {{false}, {false}, {false}, {false}};
+  plain<bool> stopped[jobs_max] = {{false}, {false}, {false}, {false}};
   spin_lock scope;  ///< For the word of a stop scope.
 
   plain<int> made{0};
@@ -68,7 +69,7 @@ struct pool {
       job[which] = queued;
       list[listed] = which;
       listed = listed + 1;
-      if (!logic("calls_nobody")) notify_one();
+      if (!logic("calls_nobody")) call_next();
     } else {
       job[which] = refused;
     }
@@ -124,15 +125,17 @@ struct pool {
       if (listed == 0) {
         if (closing) break;
         idle = idle + 1;
-        const bool is_called = wait_for(self);
+        const bool late = wait_once(self);
         if (!logic("stays_idle")) idle = idle - 1;
-        if (!is_called) break;
+        if (!logic("calls_once")) calling = false;
+        if (late && (listed == 0 || logic("does_not_look_again"))) break;
         continue;
       }
       const int which = list[0];
       remove(0);
       MAGPIE_ASSERT(job[which] == queued);
       job[which] = running;
+      if (!logic("calls_no_other")) call_next();
       lock.unlock();
       run(which);
       lock.lock();
@@ -159,20 +162,22 @@ struct pool {
     }
   }
 
-  /// The condition variable's: true when there is a reason to go on, false when only time has
-  /// passed.
-  bool wait_for(int self) {
-    while (listed == 0 && !closing) {
-      waits[self] = true;
-      lock.unlock();
-      const bool late = may_time_out && rl::rand(2) != 0;
-      if (!late) called[self].sleep();
-      lock.lock();
-      if (!late) continue;
-      if (!waits[self]) called[self].sleep();  // called at the same time: the call is spent
-      waits[self] = false;
-      return !logic("does_not_look_again") && (listed != 0 || closing);
-    }
+  void call_next() {
+    if (calling || idle == 0 || listed == 0) return;
+    calling = true;
+    notify_one();
+  }
+
+  /// The condition variable's: true when only time has passed.
+  bool wait_once(int self) {
+    waits[self] = true;
+    lock.unlock();
+    const bool late = may_time_out && rl::rand(2) != 0;
+    if (!late) called[self].sleep();
+    lock.lock();
+    if (!late) return false;
+    if (!waits[self]) called[self].sleep();  // called at the same time: the call is spent
+    waits[self] = false;
     return true;
   }
 };
