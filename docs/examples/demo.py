@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -43,7 +42,7 @@ class Unavailable(Failed):
 
 
 class Server:
-    """A server process, from its `listening on` line to its exit by SIGINT."""
+    """A server process, from its `listening on` line to its exit by SIGTERM."""
 
     def __init__(self, command):
         self.process = subprocess.Popen(
@@ -66,15 +65,15 @@ class Server:
             return (int(fields[11]) + int(fields[12])) / TICK
 
     def stop(self):
-        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()
         try:
             self.process.communicate(timeout=15)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
-            raise Failed("it did not stop after SIGINT") from None
+            raise Failed("it did not stop after SIGTERM") from None
         if self.process.returncode != 0:
-            raise Failed(f"it exited with {self.process.returncode} after SIGINT")
+            raise Failed(f"it exited with {self.process.returncode} after SIGTERM")
 
 
 def progress(text):
