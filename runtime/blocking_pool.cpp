@@ -20,8 +20,8 @@ constexpr std::size_t thread_name_max = 15;  // the system's limit
 
 }  // namespace
 
-/// Everything is guarded by the mutex.  idle counts threads that wait for a job: a submit that finds
-/// idle > listed jobs makes no thread.
+/// Everything is guarded by the mutex.  idle counts threads that wait for a job: a submit that
+/// finds idle > listed jobs makes no thread.
 ///
 /// Threads are called one after the other: each that comes and takes a job calls the next while
 /// there are jobs listed and threads idle.  So a burst of short jobs, which the first threads are

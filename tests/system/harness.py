@@ -383,8 +383,7 @@ def main(reactors=("uring", "epoll")):
     parser.add_argument("--instrumented", action="store_true",
                         help="built with sanitizers: slower, and memory is not given back")
     options = parser.parse_args()
-    # A job in the background of a script ignores SIGINT, and so would the programs that it starts.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a script's jobs
     verdicts = []
     for options.reactor in options.reactor or reactors:
         if options.reactor == "uring" and not kernel_has_uring():
