@@ -322,10 +322,12 @@ class [[nodiscard("dropping a join_handle detaches the task")]] join_handle {
   void detach() noexcept {
     if (state_ == nullptr) return;
     // (J4) acquire, or acq_rel, with (J1): the last of the two frees what the other wrote.  Once
-    // it is done the word does not change any more, and a look is enough.
-    if (state_->word.load(order::acquire) == detail::spawned_base::done ||
-        state_->word.exchange(detail::spawned_base::dropped, order::acq_rel) ==
-            detail::spawned_base::done) {
+    // it is done the word never changes again, which abort handles rely on: hence no exchange.
+    std::uintptr_t word = state_->word.load(order::acquire);
+    if (word == detail::spawned_base::done ||
+        !state_->word.compare_exchange_strong(word, detail::spawned_base::dropped, order::acq_rel,
+                                              order::acquire)) {
+      MAGPIE_DEBUG_ASSERT(word == detail::spawned_base::done);
       if (state_->failure_unseen) state_->log_failure(state_->body.error());
       detail::spawned<T>::release(state_);
     }

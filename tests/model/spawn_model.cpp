@@ -199,6 +199,23 @@ struct end_and_look : scenario<end_and_look, 3>, world {
   }
 };
 
+/// The join handle is dropped while the task ends: for an abort handle it is done then, and stays so.
+struct drop_and_look : scenario<drop_and_look, 3>, world {
+  void before() { world::before(1); }
+  void thread(unsigned index) {
+    if (index == 0) return end();
+    if (index == 1) return detach(1);
+    if (!aborters[0]->done()) return;
+    MAGPIE_ASSERT(work == 1 && frame.gone());
+    MAGPIE_ASSERT(aborters[0]->done());
+  }
+  void after() {
+    MAGPIE_ASSERT(aborters[0]->done());
+    drop(0, 0);
+    world::after();
+  }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -210,6 +227,7 @@ int main(int argc, char** argv) {
                      entry<end_and_look>("end_and_look", 2), entry<three_drops>("three_drops", 3),
                      entry<handles_alone>("handles_alone", 4), entry<new_handles>("new_handles", 2),
                      entry<end_join_and_stop>("end_join_and_stop", 2),
+                     entry<drop_and_look>("drop_and_look", 3),
                      entry<abort_and_join>("abort_and_join", 1),
                      entry<stop_and_join_again>("stop_and_join_again", 1)},
        .files = {"runtime/spawn.cpp", "runtime/spawn.hpp", "runtime/abort_handle.cpp"},
