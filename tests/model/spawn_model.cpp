@@ -199,7 +199,7 @@ struct end_and_look : scenario<end_and_look, 3>, world {
   }
 };
 
-/// The join handle is dropped while the task ends: for an abort handle it is done then, and stays so.
+/// The join handle is dropped while the task ends: for an abort handle it is done then, for good.
 struct drop_and_look : scenario<drop_and_look, 3>, world {
   void before() { world::before(1); }
   void thread(unsigned index) {
