@@ -4,6 +4,7 @@
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/said.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <map>
@@ -44,6 +45,31 @@ TEST(keyed_group, concurrent_next_gives_keys_and_outcomes) {
   atomic<int> alive{0};
   EXPECT_TRUE(run_in_cell(gives_keys(counted(alive))));
   EXPECT_EQ(alive.load(order::relaxed), 0);
+}
+
+task<int> fails_later() {
+  co_await yield();
+  co_await fail(some_error());
+  co_return 1;
+}
+
+task<> leaves_failures() {
+  co_await with_task_group([](by_name& group) -> task<> {
+    group.spawn("taken", named("seen"), fails_later());
+    const auto taken = co_await group.next();
+    EXPECT_EQ(error_of(taken->outcome), some_error());
+    group.spawn("left", named("left"), fails_later());
+    group.spawn("replaced", named("replaced"), fails_later());
+    co_await sleep_for(100us);
+    EXPECT_TRUE(group.spawn("replaced", named("second"), fails_later()));
+  });
+}
+
+TEST(keyed_group, failures_that_nobody_takes_are_logged) {
+  const std::string said = said_by(leaves_failures());
+  for (const char* name : {"(left)", "(replaced)", "(second)"})
+    EXPECT_NE(said.find(name), std::string::npos) << name << '\n' << said;
+  EXPECT_EQ(said.find("(seen)"), std::string::npos) << said;
 }
 
 task<> replaces(counted here) {
