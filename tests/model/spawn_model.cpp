@@ -229,7 +229,7 @@ int main(int argc, char** argv) {
                      entry<end_join_and_stop>("end_join_and_stop", 2),
                      entry<drop_and_look>("drop_and_look", 3),
                      entry<abort_and_join>("abort_and_join", 1),
-                     entry<stop_and_join_again>("stop_and_join_again", 1)},
+                     entry<stop_and_join_again>("stop_and_join_again", 2)},
        .files = {"runtime/spawn.cpp", "runtime/spawn.hpp", "runtime/abort_handle.cpp"},
        .logic_mutants = {"a_post_is_lost"},
        .equivalents = {{"join_base::enlist.cas#2 acq_rel->acquire",
