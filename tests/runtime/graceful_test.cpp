@@ -265,8 +265,8 @@ TEST(graceful, concurrent_stop_torture) { torture(&serving_while_stopped); }
 TEST(graceful, names_a_task_that_never_waits) {
   MAGPIE_NEED_KERNEL();
   if (matrix_workers() < 2) GTEST_SKIP() << "needs two workers";
-  auto scenario = []() -> task<> {
-    atomic<bool> leave{false};
+  atomic<bool> leave{false};  // outlives the runtime, and so the task
+  auto scenario = [](atomic<bool>& leave_now) -> task<> {
     const auto computes = [](atomic<bool>& until) -> task<> {
       while (!until.load(order::relaxed)) cpu_relax();
       co_return;
@@ -274,15 +274,14 @@ TEST(graceful, names_a_task_that_never_waits) {
     const graceful_options wanted(0s, 0s, false);
     const auto report =
         co_await with_graceful_shutdown(wanted, [&](graceful_group& server) -> task<> {
-          server.spawn(named("computes"), computes(leave));
+          server.spawn(named("computes"), computes(leave_now));
           co_return;
         });
     EXPECT_EQ(report.stuck.count, 1U);
     EXPECT_EQ(report.stuck.named.at(0).name(), "computes");
-    leave.store(true, order::relaxed);
-    co_await sleep_for(1ms);
+    leave_now.store(true, order::relaxed);
   };
-  EXPECT_TRUE(run_in_cell(scenario()));
+  EXPECT_TRUE(run_in_cell(scenario(leave)));
 }
 
 class graceful_signals : public exits_over_kernel {};
