@@ -110,7 +110,7 @@ TEST(worker_hooks, of_the_calling_thread) {
 
 /// Spawns a task from the hook, each time until there have been enough.
 struct spawner {
-  static constexpr int enough = 200;
+  int enough = 200;
   atomic<int> spawned{0};
   atomic<int> ran{0};
 
@@ -120,14 +120,14 @@ struct spawner {
   }
   static void on_park(void* context, std::size_t) noexcept {
     auto& self = *static_cast<spawner*>(context);
-    if (self.spawned.load(order::relaxed) >= enough) return;
+    if (self.spawned.load(order::relaxed) >= self.enough) return;
     self.spawned.fetch_add(1, order::relaxed);
     spawn(counts(self)).detach();
   }
 };
 
 task<> waits_for_all(spawner& self) {
-  while (self.ran.load(order::relaxed) < spawner::enough) co_await sleep_for(100us);
+  while (self.ran.load(order::relaxed) < self.enough) co_await sleep_for(100us);
 }
 
 // C26: what the hook before a parking spawns is not slept through, and timers still fire.
@@ -171,33 +171,16 @@ TEST(worker_hooks, concurrent_c26_timers_fire_beside_a_hook_that_never_rests) {
   EXPECT_GT(self.spawned.load(order::relaxed), 0);
 }
 
-/// Spawns at the first parkings after the runtime's last task has ended, and at all before.
-struct persistent {
-  static constexpr int enough = 1000;
-  atomic<int> spawned{0};
-  atomic<int> ran{0};
-
-  static task<> counts(persistent& self) {
-    self.ran.fetch_add(1, order::relaxed);
-    co_return;
-  }
-  static void spawns(void* context, std::size_t) noexcept {
-    auto& self = *static_cast<persistent*>(context);
-    if (self.spawned.load(order::relaxed) >= enough) return;
-    self.spawned.fetch_add(1, order::relaxed);
-    spawn(counts(self)).detach();
-  }
-};
-
 // C26: not even when the runtime ends meanwhile, which no longer waits for it.
 TEST(worker_hooks, concurrent_c26_a_hook_that_spawns_at_the_end) {
   MAGPIE_NEED_CELL();
   for (int i = 0; i < 20; ++i) {
-    persistent self;
+    spawner self;
+    self.enough = 1000;  // more than there is time for
     options chosen = cell_options();
     chosen.hooks.context = &self;
-    chosen.hooks.parks = &persistent::spawns;
-    chosen.hooks.unparks = &persistent::spawns;
+    chosen.hooks.parks = &spawner::on_park;
+    chosen.hooks.unparks = &spawner::on_park;
     EXPECT_TRUE(run_on(chosen, []() -> task<> { co_return; }()));
     EXPECT_EQ(self.ran.load(order::relaxed), self.spawned.load(order::relaxed));
   }
