@@ -17,6 +17,7 @@
 #pragma once
 
 #include <magpie/tests/model/atomic.hpp>
+#include <magpie/util/cache_line.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -84,7 +85,6 @@ inline constexpr script script_of{
     .after = [](void* at) { static_cast<Scenario*>(at)->after(); },
 };
 
-inline constexpr std::size_t cache_line = 64;
 inline const script* played = nullptr;  ///< What every player plays.
 inline void* place = nullptr;           ///< Where; the same for every schedule.
 
@@ -125,7 +125,7 @@ struct scenario_entry {
 
 template <typename Scenario>
 scenario_entry entry(const char* name, unsigned bound) {
-  static_assert(alignof(Scenario) <= cache_line);
+  static_assert(alignof(Scenario) <= cache_line_size);
   return {name, bound, &script_of<Scenario>, explore<Scenario::threads>};
 }
 
@@ -201,10 +201,9 @@ class runner {
     params.iteration_count = iterations;
     const auto begin = std::chrono::steady_clock::now();
     played = s.acts;
-    place =
-        std::aligned_alloc(cache_line, (played->size + cache_line - 1) / cache_line * cache_line);
+    place = ::operator new(played->size, std::align_val_t(cache_line_size));
     const outcome result = s.explore(params);
-    std::free(place);
+    ::operator delete(place, std::align_val_t(cache_line_size));
     if (verbose_) {
       const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(
           std::chrono::steady_clock::now() - begin);

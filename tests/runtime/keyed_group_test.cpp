@@ -1,9 +1,9 @@
 /// `keyed_group`: one child for each key, replacement, and aborts by key.
 #include <magpie/runtime/keyed_group.hpp>
 
-#include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/forks.hpp>
 #include <magpie/tests/runtime/said.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
@@ -47,21 +47,15 @@ TEST(keyed_group, concurrent_next_gives_keys_and_outcomes) {
   EXPECT_EQ(alive.load(order::relaxed), 0);
 }
 
-task<int> fails_later() {
-  co_await yield();
-  co_await fail(some_error());
-  co_return 1;
-}
-
 task<> leaves_failures() {
   co_await with_task_group([](by_name& group) -> task<> {
-    group.spawn("taken", named("seen"), fails_later());
+    group.spawn("taken", named("seen"), fails_after(1us));
     const auto taken = co_await group.next();
     EXPECT_EQ(error_of(taken->outcome), some_error());
-    group.spawn("left", named("left"), fails_later());
-    group.spawn("replaced", named("replaced"), fails_later());
+    group.spawn("left", named("left"), fails_after(1us));
+    group.spawn("replaced", named("replaced"), fails_after(1us));
     co_await sleep_for(100us);
-    EXPECT_TRUE(group.spawn("replaced", named("second"), fails_later()));
+    EXPECT_TRUE(group.spawn("replaced", named("second"), fails_after(1us)));
   });
 }
 

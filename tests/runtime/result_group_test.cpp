@@ -4,6 +4,7 @@
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/forks.hpp>
 #include <magpie/tests/runtime/said.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
@@ -121,18 +122,12 @@ TEST(result_group, concurrent_what_nobody_takes_is_dropped_at_the_end) {
   EXPECT_EQ(alive.load(order::relaxed), 0);
 }
 
-task<int> fails_later() {
-  co_await yield();
-  co_await fail(some_error());
-  co_return 1;
-}
-
 task<> leaves_failures() {
   co_await with_task_group([&](result_group<int>& group) -> task<> {
-    group.spawn(named("seen"), fails_later());
+    group.spawn(named("seen"), fails_after(1us));
     const auto seen = co_await group.next();
     EXPECT_EQ(error_of(*seen), some_error());
-    group.spawn(named("unseen"), fails_later());
+    group.spawn(named("unseen"), fails_after(1us));
     co_return;
   });
 }
