@@ -97,7 +97,7 @@ runtime::core* runtime::make_core(const options& wanted, bool caller_is_worker,
   if (caller_is_worker) made->run_on_caller();
   error = made->start(caller_is_worker ? 1 : 0);
   if (error) {
-    made->stop_workers(true, ~std::uint64_t{0});
+    made->stop_workers(true);
     delete built;
     return nullptr;
   }
@@ -221,8 +221,7 @@ bool runtime::core::drain(std::chrono::nanoseconds patience) noexcept {
 /// Steps 4 to 6: name what is left, end the workers, free or leak.
 bool runtime::core::end(bool clean) noexcept {
   if (!clean) report_live();
-  const bool left =
-      home->stop_workers(clean, clean ? ~std::uint64_t{0} : clock::detail_now_ns() + 100'000'000);
+  const bool left = home->stop_workers(clean);
   if (!clean || !left) return false;  // tasks and what they use are leaked on purpose
   delete this;
   return true;

@@ -213,7 +213,10 @@ std::error_code scheduler::start(std::size_t first) noexcept {
   return {};
 }
 
-bool scheduler::stop_workers(bool drained, std::uint64_t deadline_ns) noexcept {
+bool scheduler::stop_workers(bool drained) noexcept {
+  constexpr std::uint64_t patience_ns = 100'000'000;
+  const std::uint64_t deadline_ns =
+      drained ? ~std::uint64_t{0} : clock::detail_now_ns() + patience_ns;
   drained_ = drained;  // before `leaving_`, by which the workers learn of it
   leaving_.store(true, order::release);
   for (std::size_t i = 0; i < settings_.workers; ++i) workers_[i]->wake();

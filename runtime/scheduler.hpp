@@ -46,10 +46,11 @@ class scheduler {
   /// Waits until `done` or the deadline, running worker 0 where that is the caller's part.
   void run_until(const atomic<bool>& done, std::uint64_t deadline_ns) noexcept;
 
-  /// Makes every worker leave its loop, and joins the threads.  False when a worker did not leave
-  /// in time: its thread is left alone.  `drained` says that all tasks have ended; then a worker
-  /// runs what its hooks have spawned since before it leaves.
-  bool stop_workers(bool drained, std::uint64_t deadline_ns) noexcept;
+  /// Makes every worker leave its loop, and joins the threads.  `drained` says that all tasks have
+  /// ended: then a worker runs what its hooks have spawned since before it leaves, and all do.
+  /// Otherwise one may be stuck: false when a worker has not left in 100 ms, and its thread is left
+  /// alone.
+  bool stop_workers(bool drained) noexcept;
 
   /// Puts `work` into a run queue: the LIFO slot of the calling worker if it is one of ours, else
   /// the injector, waking a sleeper.  Any thread.

@@ -160,10 +160,8 @@ void worker::finish() noexcept {
   if (!std::exchange(begun_, false)) return;
   detail::context* const before = std::exchange(detail::current_context, this);
   // What a hook spawned after the last task had ended: it is born stopped.
-  while (home->drained()) {
-    runnable* const work = next();
-    if (work == nullptr) break;
-    execute(*work);
+  if (home->drained()) {
+    while (runnable* const work = next()) execute(*work);
   }
   call(home->settings().hooks.stops);
   detail::current_context = before;
