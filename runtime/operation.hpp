@@ -24,6 +24,13 @@
 
 namespace magpie {
 
+namespace detail {
+
+/// The watchdog hears that an operation did not begin because of a stop; see watchdog.hpp.
+void note_refusal(const task_root& root, continuation to) noexcept;
+
+}  // namespace detail
+
 class operation : public detail::gated_runnable {
  public:
   using cancel_function = void (*)(operation&) noexcept;
@@ -64,6 +71,7 @@ class operation : public detail::gated_runnable {
     left_ = false;
     if (scope_->enter(*this)) return true;
     phase_ = phase::done;
+    detail::note_refusal(scope_->root(), to_);
     return false;
   }
 

@@ -204,7 +204,7 @@ void worker::check_long_run(worker& other, std::uint64_t beat, std::uint64_t ran
   // Relaxed: the exchange alone decides who counts; nothing is published.
   if (other.counted_long_.exchange(beat, order::relaxed) != beat)
     worker_counters::add(counters_.long_runs);
-  if (dog.reports == nullptr || !home->may_report(now_ns)) return;
+  if (dog.reports == nullptr || !home->may_report_long(now_ns)) return;
   if (other.reported_long_.exchange(beat, order::relaxed) == beat) return;
   long_run report;
   report.task = seen.task;

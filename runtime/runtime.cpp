@@ -275,6 +275,7 @@ runtime_metrics collect(scheduler& from) noexcept {
     sum.rescues += counted.rescues.load(order::relaxed);
     sum.kicks += counted.kicks.load(order::relaxed);
     sum.long_runs += counted.long_runs.load(order::relaxed);
+    sum.ignored_stops += counted.ignored_stops.load(order::relaxed);
     sum.reactor_calls += one.io->system_calls();
     sum.waits_in_flight += one.io->in_flight();
     sum.timers += one.wheel().size();

@@ -40,6 +40,7 @@ struct runtime_metrics {
   std::uint64_t rescues = 0;
   std::uint64_t kicks = 0;
   std::uint64_t long_runs = 0;      ///< Runs of tasks that the watchdog found too long.
+  std::uint64_t ignored_stops = 0;  ///< Tasks that went on although they were stopped.
   std::uint64_t reactor_calls = 0;  ///< System calls of the reactors (ring enters, epoll calls).
   std::uint64_t waits_in_flight = 0;
   std::uint64_t timers = 0;

@@ -354,12 +354,21 @@ void scheduler::wake_one() noexcept {
     workers_[static_cast<std::size_t>(index)]->wake();
 }
 
-bool scheduler::may_report(std::uint64_t now_ns) noexcept {
+bool scheduler::may_report(std::uint64_t now_ns, atomic<std::uint64_t>& at_ns) noexcept {
   constexpr std::uint64_t gap_ns = std::chrono::nanoseconds(watchdog::report_gap).count();
-  std::uint64_t next = next_report_ns_.load(order::relaxed);
+  std::uint64_t next = at_ns.load(order::relaxed);
   // Relaxed: one of those who come at the same time gets it; nothing is published.
-  return now_ns >= next && next_report_ns_.compare_exchange_strong(next, now_ns + gap_ns,
-                                                                   order::relaxed, order::relaxed);
+  return now_ns >= next &&
+         at_ns.compare_exchange_strong(next, now_ns + gap_ns, order::relaxed, order::relaxed);
+}
+
+bool scheduler::remember_ignored(std::uint64_t task) noexcept {
+  // Relaxed: a task runs on one worker at a time, and its way to another one brings what it wrote.
+  for (const atomic<std::uint64_t>& one : ignored_)
+    if (one.load(order::relaxed) == task) return false;
+  const std::size_t place = ignored_count_.fetch_add(1, order::relaxed) % ignored_max;
+  ignored_[place].store(task, order::relaxed);
+  return true;
 }
 
 std::uint64_t scheduler::now_ns() const noexcept {

@@ -69,8 +69,14 @@ class scheduler {
   /// The first of `count` task ids that nobody has had.  Any thread.
   std::uint64_t take_ids(std::uint64_t count) noexcept;
 
-  /// Whether the watchdog may report something now: not sooner than a gap after the last time.
-  bool may_report(std::uint64_t now_ns) noexcept;
+  /// Whether the watchdog may report a long run now: not sooner than a gap after the last one.
+  bool may_report_long(std::uint64_t now_ns) noexcept { return may_report(now_ns, next_long_ns_); }
+  /// The same for a task that ignores its stop.
+  bool may_report_ignored(std::uint64_t now_ns) noexcept {
+    return may_report(now_ns, next_ignored_ns_);
+  }
+  /// Notes that a task ignores its stop; false when it is among the last ones noted.
+  bool remember_ignored(std::uint64_t task) noexcept;
 
   /// The time that deadlines are counted in: the simulated one, where there is one.
   std::uint64_t now_ns() const noexcept;
@@ -102,6 +108,7 @@ class scheduler {
   bool try_reactors(reactor_kind kind, std::error_code& error) noexcept;
   void run_simulation(const atomic<bool>& done, std::uint64_t until_ns) noexcept;
   void check_maker() const noexcept;
+  static bool may_report(std::uint64_t now_ns, atomic<std::uint64_t>& at_ns) noexcept;
   static void* thread_main(void* raw) noexcept;
 
   struct thread_state;
@@ -117,9 +124,13 @@ class scheduler {
   atomic<bool> leaving_{false};
   bool drained_ = false;
   atomic<std::size_t> left_{0};
-  atomic<std::uint64_t> simulated_ids_{1};   ///< The next task id of a simulation.
-  atomic<std::size_t> posting_{0};           ///< Foreign threads inside `post`.
-  atomic<std::uint64_t> next_report_ns_{0};  ///< When the watchdog may report again.
+  atomic<std::uint64_t> simulated_ids_{1};    ///< The next task id of a simulation.
+  atomic<std::size_t> posting_{0};            ///< Foreign threads inside `post`.
+  atomic<std::uint64_t> next_long_ns_{0};     ///< When the watchdog may report a long run again.
+  atomic<std::uint64_t> next_ignored_ns_{0};  ///< When it may report a task that ignores its stop.
+  static constexpr std::size_t ignored_max = 8;
+  atomic<std::uint64_t> ignored_[ignored_max] = {};  ///< Tasks that ignored a stop, the last ones.
+  atomic<std::size_t> ignored_count_{0};
   blocking_pool* blocking_ = nullptr;
   sim_world* world_ = nullptr;
   pthread_t maker_;  ///< The thread that runs worker 0 where that has no thread of its own.

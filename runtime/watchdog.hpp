@@ -1,4 +1,5 @@
-/// The watchdog: which task has run for too long without coming back to its worker.
+/// The watchdog: which task has run for too long without coming back to its worker, and which one
+/// goes on although it was stopped.
 ///
 /// The watcher (rescue.cpp) compares heartbeats anyway.  When one has stood still for the threshold
 /// it says so: by a counter, `runtime_metrics::long_runs`, and by a function of the program, with
@@ -9,6 +10,14 @@
 /// with one worker, in a simulation, or with `options::rescue` switched off, nobody looks.  What
 /// blocks the thread counts as running.
 /// Cost: two stores each time that a task goes on; a named task, seven.
+///
+/// A task is stopped by its awaits: each says `stopped` instead of waiting.  One that takes no
+/// notice, by a loop around `as_result`, say, lets the others have their turns and uses a core up.
+/// After a thousand such awaits on one worker that is said, once: by the counter
+/// `runtime_metrics::ignored_stops` and by a function of the program or, without one, by a line on
+/// standard error (`options::log`), one in `report_gap`.  The worker that runs the task looks; no
+/// watcher is needed.  It remembers few tasks, by their ids: of many that do this at the same time
+/// not all are named, and one may be again.  Cost: nothing for tasks that are not stopped.
 #pragma once
 
 #include <chrono>
@@ -31,17 +40,31 @@ struct long_run {
   std::chrono::nanoseconds ran{0};  ///< So far, and at least.
 };
 
+/// A task that awaited a thousand times although it was stopped.  The name lives for the call.
+struct ignored_stop {
+  ignored_stop() noexcept = default;
+
+  std::uint64_t task = 0;
+  std::string_view name;       ///< Empty when the task has none.
+  std::source_location place;  ///< The last of these awaits.
+};
+
 struct watchdog {
   using function = void (*)(void* context, const long_run& seen) noexcept;
   static constexpr std::chrono::milliseconds report_gap{100};
+  static constexpr std::uint32_t refusals_max = 1000;  ///< Awaits after a stop.
 
   watchdog() noexcept = default;
 
+  using ignored_function = void (*)(void* context, const ignored_stop& seen) noexcept;
+
   /// A run that lasts longer is a long one; 0: nobody looks.
   std::chrono::nanoseconds threshold = std::chrono::milliseconds(10);
-  void* context = nullptr;  ///< Handed to `reports`.
+  void* context = nullptr;  ///< Handed to the functions.
   /// Called on the thread of another worker; must not block.
   function reports = nullptr;
+  /// Called by the worker that runs the task; must not block.
+  ignored_function ignores = nullptr;
 };
 
 }  // namespace magpie

@@ -34,6 +34,26 @@ namespace magpie {
 
 class scheduler;
 
+/// How often tasks were refused an await, by the hash of their ids: who comes to the place of
+/// another one has it.  The worker's own.
+class refusal_counts {
+ public:
+  /// Counts one more of the task; how many there were here since it has its place.
+  std::uint32_t count(std::uint64_t task) noexcept {
+    entry& at = entries_[task % places];
+    if (at.task != task) at = {task, 0};
+    return at.seen == ~std::uint32_t{0} ? at.seen : ++at.seen;
+  }
+
+ private:
+  static constexpr std::size_t places = 8;
+  struct entry {
+    std::uint64_t task = 0;
+    std::uint32_t seen = 0;
+  };
+  entry entries_[places];
+};
+
 /// What a worker counts.  Written by the worker, readable by anybody.
 struct worker_counters {
   atomic<std::uint64_t> polls{0};  ///< Runnables run; also the heartbeat.
@@ -47,6 +67,7 @@ struct worker_counters {
   atomic<std::uint64_t> kicks{0};
   atomic<std::uint64_t> watch_ns{0};   ///< Time spent watching.
   atomic<std::uint64_t> long_runs{0};  ///< Runs of tasks elsewhere that were too long.
+  atomic<std::uint64_t> ignored_stops{0};
 
   /// A counter has one writer: no read-modify-write is needed.
   static void add(atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
@@ -107,6 +128,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   fork_deque& forks() noexcept { return forks_; }
   timer_wheel& wheel() noexcept { return wheel_; }
   worker_counters& counters() noexcept { return counters_; }
+  refusal_counts& refusals() noexcept { return refusals_; }
   bool parked() const noexcept { return parked_.load(order::relaxed); }
 
   /// Whether this worker's thread executes at this moment: then its CPU clock moves between two
@@ -196,7 +218,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   fork_deque forks_;
   timer_wheel wheel_;
   worker_counters counters_;
-  injector inbox_;  ///< What runs here and nowhere else: never stolen, never rescued.
+  refusal_counts refusals_;  ///< By the tasks that run here.
+  injector inbox_;           ///< What runs here and nowhere else: never stolen, never rescued.
   alignas(cache_line_size) atomic<bool> notified_{false};
   atomic<bool> parked_{false};
   atomic<int> cpu_clock_{-1};  ///< The CPU clock of the thread that runs the loop; -1 before.

@@ -13,6 +13,7 @@ namespace magpie {
 
 void task_root::let_go() noexcept {}
 void detail::run_routed_operation(runnable&) noexcept {}
+void detail::note_refusal(const task_root&, continuation) noexcept {}
 
 namespace stops {
 

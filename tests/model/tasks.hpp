@@ -27,6 +27,8 @@
 
 namespace magpie {
 
+inline void detail::note_refusal(const task_root&, continuation) noexcept {}
+
 namespace model {
 
 /// Its memory: zeros, so that nothing is logged.

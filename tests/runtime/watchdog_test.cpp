@@ -1,4 +1,4 @@
-/// The watchdog: who ran for too long, from where, and how often that is said.
+/// The watchdog: who ran for too long, from where, and how often that is said; who ignores a stop.
 ///
 /// No clock is read here: what is too long runs until it has been reported.
 #include <magpie/runtime/watchdog.hpp>
@@ -157,6 +157,91 @@ TEST(watchdog, concurrent_can_be_switched_off) {
   EXPECT_TRUE(on.block_on(named("off"), runs_unwatched()));
   EXPECT_TRUE(on.shutdown(30s));
   EXPECT_EQ(seen.count.load(order::acquire), 0);
+}
+
+// ---- ignored stops ------------------------------------------------------------------------------
+
+/// Reports about tasks of one name.
+struct ignored_notes {
+  static void take(void* context, const ignored_stop& seen) noexcept {
+    auto& self = *static_cast<ignored_notes*>(context);
+    if (seen.name != "stubborn") return;
+    ++self.count;
+    self.last = seen;
+    self.last.name = {};
+  }
+
+  ignored_stop last;
+  int count = 0;
+};
+
+struct refusals {
+  int seen = 0;
+  unsigned line = 0;
+  std::uint64_t task = 0;
+};
+
+/// Awaits on until it has been refused `enough` times.
+task<> takes_no_notice(int enough, refusals& counts) {
+  counts.task = current_task().id;
+  while (counts.seen < enough) {
+    counts.line = std::source_location::current().line() + 1;
+    const auto slept = co_await as_result(sleep_for(1ms));
+    if (!slept) ++counts.seen;
+  }
+}
+
+task<> aborts_a_stubborn_one(int enough, refusals& counts) {
+  auto handle = spawn(named("stubborn"), takes_no_notice(enough, counts));
+  handle.abort();
+  [[maybe_unused]] const auto ended = co_await handle.join();
+}
+
+/// How often it was reported, and counted.
+void expect_ignored(int awaits, int times) {
+  ignored_notes notes;
+  refusals counts;
+  options chosen = cell_options();
+  chosen.watchdog.context = &notes;
+  chosen.watchdog.ignores = &ignored_notes::take;
+  const auto scenario = [&]() -> task<std::uint64_t> {
+    co_await aborts_a_stubborn_one(awaits, counts);
+    co_return current_metrics().ignored_stops;
+  };
+  EXPECT_EQ(run_on(chosen, scenario()).value(), static_cast<std::uint64_t>(times));
+  EXPECT_EQ(counts.seen, awaits);
+  EXPECT_EQ(notes.count, times);
+  if (times == 0) return;
+  EXPECT_EQ(notes.last.task, counts.task);
+  EXPECT_EQ(notes.last.place.line(), counts.line);
+  EXPECT_NE(std::string(notes.last.place.file_name()).find("watchdog_test"), std::string::npos);
+}
+
+constexpr int enough_on_any_worker = 8 * 1000;  // it may wander: one of eight sees a thousand
+
+TEST(watchdog, names_a_task_that_ignores_its_stop_once) {
+  MAGPIE_NEED_CELL();
+  expect_ignored(2 * enough_on_any_worker, 1);
+}
+
+TEST(watchdog, says_nothing_of_a_long_cleanup) {
+  MAGPIE_NEED_CELL();
+  expect_ignored(999, 0);
+}
+
+TEST(watchdog, prints_an_ignored_stop_when_nobody_listens) {
+  MAGPIE_NEED_CELL();
+  refusals counts;
+  options chosen = cell_options();
+  chosen.log = true;
+  testing::internal::CaptureStderr();
+  const auto ended = run_on(chosen, aborts_a_stubborn_one(enough_on_any_worker, counts));
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(ended);
+  EXPECT_NE(said.find("(stubborn) goes on although it was stopped: 1000 awaits since, at "),
+            std::string::npos)
+      << said;
+  EXPECT_NE(said.find(':' + std::to_string(counts.line) + '\n'), std::string::npos) << said;
 }
 
 }  // namespace
