@@ -163,6 +163,33 @@ TEST(sleep, ten_thousand_sleepers_and_none_too_early) {
   EXPECT_EQ(early.load(order::relaxed), 0);
 }
 
+/// Sleepers that are due 10 us after each other; how many parks that took.
+task<std::uint64_t> a_crowd_of_sleepers(int count, atomic<int>& early) {
+  const auto first = clock::now() + 20ms;
+  const std::uint64_t before = current_metrics().parks;
+  co_await with_task_group([&](task_group& group) -> task<> {
+    for (int i = 0; i < count; ++i) {
+      auto one = [](clock::time_point due, atomic<int>& missed) -> task<> {
+        co_await sleep_until(due);
+        if (clock::now() < due) missed.fetch_add(1, order::relaxed);
+      };
+      group.spawn(one(first + i * 10us, early));
+    }
+    co_return;
+  });
+  co_return current_metrics().parks - before;
+}
+
+// A park for each would be two thousand.  On a busy machine there are fewer, never more.
+TEST(sleep, concurrent_a_crowd_shares_wake_ups) {
+  MAGPIE_NEED_KERNEL();
+  atomic<int> early{0};
+  options alone = cell_options();
+  alone.workers = 1;
+  EXPECT_LT(run_on(alone, a_crowd_of_sleepers(2000, early)).value(), 600U);
+  EXPECT_EQ(early.load(order::relaxed), 0);
+}
+
 task<> notes_turns(int number, int turns, std::vector<int>& order) {
   for (int i = 0; i < turns; ++i) {
     order.push_back(number);
