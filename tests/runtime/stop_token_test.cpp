@@ -70,11 +70,12 @@ task<> stopped_from_a_thread(std::stop_token token, atomic<int>& stopped) {
 
 TEST(stop_token, concurrent_stops_from_threads_that_are_no_workers) {
   MAGPIE_NEED_KERNEL();
-  for (int i = 0; i < 300; ++i) {
+  runtime on(cell_options());
+  for (int i = 0; i < 1000; ++i) {
     atomic<int> stopped{0};
     std::stop_source source;
     std::thread stopper([source]() mutable { source.request_stop(); });
-    EXPECT_TRUE(run_in_cell(stopped_from_a_thread(source.get_token(), stopped)));
+    EXPECT_TRUE(on.block_on(stopped_from_a_thread(source.get_token(), stopped)));
     stopper.join();
     EXPECT_EQ(stopped.load(order::relaxed), 1);
   }
