@@ -132,9 +132,10 @@ std::uint64_t take_ids(context& here) noexcept {
   return here.next_id++;
 }
 
-task_label::task_label(const task_root& root) noexcept {
-  const std::string_view name = root.name();
-  const auto id = static_cast<unsigned long long>(root.id());
+task_label::task_label(const task_root& root) noexcept : task_label(root.id(), root.name()) {}
+
+task_label::task_label(std::uint64_t task, std::string_view name) noexcept {
+  const auto id = static_cast<unsigned long long>(task);
   const auto size = static_cast<int>(std::min(name.size(), task_name::size_max));
   if (name.empty()) {
     std::snprintf(text, sizeof text, "%llu", id);

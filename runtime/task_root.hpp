@@ -183,6 +183,7 @@ inline std::uint64_t next_task_id(scheduler& home) noexcept {
 /// "12 (reader 7)", or "12" for a task without a name; at most so many bytes.
 struct task_label {
   explicit task_label(const task_root& root) noexcept;
+  task_label(std::uint64_t task, std::string_view name) noexcept;
   char text[task_name::size_max + 32];
 };
 

@@ -4,9 +4,12 @@
 #include <magpie/runtime/scheduler.hpp>
 #include <magpie/runtime/worker.hpp>
 
+#include <algorithm>
 #include <cstdio>
+#include <string_view>
 
-namespace magpie::detail {
+namespace magpie {
+namespace detail {
 namespace {
 
 /// The innermost frame that waits; where the task was spawned when none does.
@@ -25,20 +28,36 @@ void note_refusal(const task_root& root, continuation to) noexcept {
   if (here.refusals().count(root.id()) != watchdog::refusals_max) return;
   if (!here.home->remember_ignored(root.id())) return;  // said by another worker
   worker_counters::add(here.counters().ignored_stops);
-  if (!here.home->may_report_ignored(here.home->now_ns())) return;
-  const magpie::options& settings = here.home->settings();
-  ignored_stop seen;
-  seen.task = root.id();
-  seen.name = root.name();
-  seen.place = place_of(to, root);
-  if (settings.watchdog.ignores != nullptr) {
-    settings.watchdog.ignores(settings.watchdog.context, seen);
-  } else if (settings.log) {
-    std::fprintf(stderr,
-                 "magpie: task %s goes on although it was stopped: %u awaits since, at %s:%u\n",
-                 task_label(root).text, static_cast<unsigned>(watchdog::refusals_max),
-                 seen.place.file_name(), static_cast<unsigned>(seen.place.line()));
-  }
+  ignored_report& report = here.ignored();
+  if (report.under_way || !here.home->may_report_ignored(here.home->now_ns())) return;
+  const std::string_view name = root.name();
+  report.under_way = true;
+  report.task = root.id();
+  report.place = place_of(to, root);
+  report.name_size = static_cast<std::uint8_t>(std::min(name.size(), task_name::size_max));
+  std::copy_n(name.data(), report.name_size, report.name);
+  here.post_inbox(report);  // said from the loop: the caller may hold locks
 }
 
-}  // namespace magpie::detail
+}  // namespace detail
+
+void ignored_report::say(runnable& work) noexcept {
+  auto& self = static_cast<ignored_report&>(work);
+  const watchdog& dog = self.settings->watchdog;
+  ignored_stop seen;
+  seen.task = self.task;
+  seen.name = {self.name, self.name_size};
+  seen.place = self.place;
+  if (dog.ignores != nullptr) {
+    dog.ignores(dog.context, seen);
+  } else if (self.settings->log) {
+    std::fprintf(stderr,
+                 "magpie: task %s goes on although it was stopped: %u awaits since, at %s:%u\n",
+                 detail::task_label(seen.task, seen.name).text,
+                 static_cast<unsigned>(watchdog::refusals_max), seen.place.file_name(),
+                 static_cast<unsigned>(seen.place.line()));
+  }
+  self.under_way = false;
+}
+
+}  // namespace magpie

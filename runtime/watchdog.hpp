@@ -63,7 +63,7 @@ struct watchdog {
   void* context = nullptr;  ///< Handed to the functions.
   /// Called on the thread of another worker; must not block.
   function reports = nullptr;
-  /// Called by the worker that runs the task; must not block.
+  /// Called soon after by the worker on which the task ran, between two tasks; must not block.
   ignored_function ignores = nullptr;
 };
 

@@ -46,7 +46,8 @@ worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared
       rng_(seed),
       queue_(shared),
       forks_(shared, !owner.settings().rescue),
-      wheel_(now_ns) {
+      wheel_(now_ns),
+      ignored_(owner.settings()) {
   home = &owner;
   alone = owner.size() == 1;
   index = at;

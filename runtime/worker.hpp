@@ -19,8 +19,10 @@
 #include <magpie/runtime/fork_deque.hpp>
 #include <magpie/runtime/injector.hpp>
 #include <magpie/runtime/local_queue.hpp>
+#include <magpie/runtime/options.hpp>
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
+#include <magpie/runtime/task_name.hpp>
 #include <magpie/runtime/timer_wheel.hpp>
 #include <magpie/runtime/worker_hooks.hpp>
 #include <magpie/util/atomic.hpp>
@@ -29,6 +31,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <source_location>
 
 namespace magpie {
 
@@ -52,6 +55,20 @@ class refusal_counts {
     std::uint32_t seen = 0;
   };
   entry entries_[places];
+};
+
+/// A report of an ignored stop on its way.  The refusal is seen under the lock of what would have
+/// been waited on; the program hears of it from the loop.  The worker's own.
+struct ignored_report final : runnable {
+  explicit ignored_report(const options& of) noexcept : runnable(&say), settings(&of) {}
+  static void say(runnable& work) noexcept;
+
+  const options* settings;
+  bool under_way = false;
+  std::uint64_t task = 0;
+  std::source_location place;
+  std::uint8_t name_size = 0;
+  char name[task_name::size_max] = {};  ///< A copy: the task may have ended.
 };
 
 /// What a worker counts.  Written by the worker, readable by anybody.
@@ -133,6 +150,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   timer_wheel& wheel() noexcept { return wheel_; }
   worker_counters& counters() noexcept { return counters_; }
   refusal_counts& refusals() noexcept { return refusals_; }
+  ignored_report& ignored() noexcept { return ignored_; }
   bool parked() const noexcept { return parked_.load(order::relaxed); }
 
   /// Whether this worker's thread executes at this moment: then its CPU clock moves between two
@@ -226,7 +244,8 @@ class alignas(cache_line_size) worker final : public detail::context {
   timer_wheel wheel_;
   worker_counters counters_;
   refusal_counts refusals_;  ///< By the tasks that run here.
-  injector inbox_;           ///< What runs here and nowhere else: never stolen, never rescued.
+  ignored_report ignored_;
+  injector inbox_;  ///< What runs here and nowhere else: never stolen, never rescued.
   alignas(cache_line_size) atomic<bool> notified_{false};
   atomic<bool> parked_{false};
   atomic<int> cpu_clock_{-1};  ///< The CPU clock of the thread that runs the loop; -1 before.

@@ -4,6 +4,7 @@
 #include <magpie/runtime/watchdog.hpp>
 
 #include <magpie/runtime/current_task.hpp>
+#include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/tests/runtime/cell.hpp>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <source_location>
 #include <string>
+#include <vector>
 
 namespace magpie::tests {
 namespace {
@@ -242,6 +244,66 @@ TEST(watchdog, prints_an_ignored_stop_when_nobody_listens) {
             std::string::npos)
       << said;
   EXPECT_NE(said.find(':' + std::to_string(counts.line) + '\n'), std::string::npos) << said;
+}
+
+/// Does what a program might when it hears of a task that takes no notice.
+struct ignored_measures {
+  static void take(void* context, const ignored_stop&) noexcept {
+    auto& self = *static_cast<ignored_measures*>(context);
+    for (const abort_handle& one : self.others) one.abort();
+    self.jobs = current_metrics().blocking_queued;
+    ++self.count;
+  }
+
+  std::vector<abort_handle> others;
+  std::uint64_t jobs = 1;
+  int count = 0;
+};
+
+template <class Refused>
+task<> stubborn_over(Refused again) {
+  for (int refused = 0; refused < enough_on_any_worker;) {
+    const auto outcome = co_await as_result(again());
+    if (!outcome) ++refused;
+  }
+}
+
+/// A task that is refused `again` on and on, beside sleepers on every worker.
+template <class Refused>
+task<> takes_measures(Refused again, ignored_measures& taken) {
+  auto sleeps = []() -> task<> { co_await sleep_for(24h); };
+  std::vector<join_handle<void>> sleepers;
+  for (std::size_t i = 0; i < 4 * current_workers(); ++i) {
+    sleepers.push_back(spawn(sleeps()));
+    taken.others.push_back(sleepers.back().abort_handle());
+  }
+  co_await sleep_for(1ms);  // they sleep
+  auto stubborn = spawn(stubborn_over(again));
+  stubborn.abort();
+  [[maybe_unused]] const auto ended = co_await stubborn.join();
+  for (auto& sleeper : sleepers) EXPECT_EQ(error_of(co_await sleeper.join()), errc::aborted);
+}
+
+template <class Refused>
+void expect_measures(Refused again) {
+  ignored_measures taken;
+  options chosen = cell_options();
+  chosen.watchdog.context = &taken;
+  chosen.watchdog.ignores = &ignored_measures::take;
+  EXPECT_TRUE(run_on(chosen, takes_measures(again, taken)));
+  EXPECT_EQ(taken.count, 1);
+  EXPECT_EQ(taken.jobs, 0U);
+}
+
+// An operation is refused under the lock of what it would wait on.
+TEST(watchdog, who_hears_of_an_ignored_sleep_may_end_other_sleeps) {
+  MAGPIE_NEED_CELL();
+  expect_measures([] { return sleep_for(24h); });
+}
+
+TEST(watchdog, who_hears_of_an_ignored_call_may_look_at_the_pool) {
+  MAGPIE_NEED_CELL();
+  expect_measures([] { return run_blocking([] {}); });
 }
 
 }  // namespace
