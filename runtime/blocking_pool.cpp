@@ -34,6 +34,7 @@ struct blocking_pool::state {
   void unlink(blocking_job& job) noexcept;
   blocking_job& take_first() noexcept;
   void call_next() noexcept;
+  std::chrono::steady_clock::time_point idle_until() const noexcept;
   std::error_code refuse() noexcept {
     ++refused;
     return std::make_error_code(std::errc::resource_unavailable_try_again);
@@ -119,6 +120,14 @@ void blocking_pool::state::call_next() noexcept {
   work.notify_one();
 }
 
+/// When a thread that is idle from now on ends; at the clock's end where that would overflow it.
+std::chrono::steady_clock::time_point blocking_pool::state::idle_until() const noexcept {
+  using time_point = std::chrono::steady_clock::time_point;
+  const time_point now = std::chrono::steady_clock::now();
+  const auto wait = std::max(limits.keep_alive, std::chrono::nanoseconds::zero());
+  return wait > time_point::max() - now ? time_point::max() : now + wait;
+}
+
 /// Whether the job is taken at all.
 std::error_code blocking_pool::state::admit(blocking_job& job, when_full then,
                                             enter_function enter) noexcept {
@@ -179,7 +188,7 @@ void* blocking_pool::thread_main(void* raw) noexcept {
     if (pool.first == nullptr) {
       if (pool.closing) break;
       ++pool.idle;
-      const std::cv_status ended = pool.work.wait_for(lock, pool.limits.keep_alive);
+      const std::cv_status ended = pool.work.wait_until(lock, pool.idle_until());
       --pool.idle;
       pool.calling = false;  // of several who leave, all but one call once too often
       if (ended == std::cv_status::timeout && pool.first == nullptr) break;

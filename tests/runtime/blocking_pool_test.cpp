@@ -73,6 +73,18 @@ TEST(blocking_pool, concurrent_withdraws_what_waits_and_nothing_else) {
   EXPECT_FALSE(jobs[3].done.load(order::relaxed));
 }
 
+TEST(blocking_pool, concurrent_idle_threads_may_stay_for_ever) {
+  blocking_pool pool(1, 100, std::chrono::nanoseconds::max());
+  for (int round = 0; round < 100; ++round) {
+    job one;
+    ASSERT_FALSE(pool.submit(one));
+    one.wait();
+    // It is idle from now on or will be; one that does not stay is seen gone at some round.
+    while (pool.metrics().running != 0) std::this_thread::yield();
+    EXPECT_EQ(pool.threads(), 1U);
+  }
+}
+
 TEST(blocking_pool, concurrent_idle_threads_end_and_come_again) {
   blocking_pool pool(4, 100, 1ms);
   for (int round = 0; round < 5; ++round) {
