@@ -44,7 +44,7 @@ struct options {
 
   /// An idle worker rescues the completions, timers and tasks of one that is stuck.
   bool rescue = true;
-  /// How often the watcher looks while the runtime is busy.
+  /// How often the watcher looks while the runtime is busy; more than zero.
   std::chrono::nanoseconds watch_interval = std::chrono::microseconds(100);
 
   /// Which tasks run for too long.

@@ -47,6 +47,9 @@ struct scheduler::thread_state {
 
 namespace {
 
+/// Longer ones would overflow the clock that they are added to.
+constexpr std::chrono::nanoseconds watch_interval_max = std::chrono::hours(1);
+
 /// Fills in what the code left at its default from the environment; false on nonsense there.
 bool apply_environment(options& chosen) noexcept {
   if (const char* text = std::getenv("MAGPIE_WORKERS"); text != nullptr && chosen.workers == 0) {
@@ -80,10 +83,11 @@ bool apply_environment(options& chosen) noexcept {
 scheduler* scheduler::make(const options& wanted, std::error_code& error) noexcept {
   options chosen = wanted;
   if (!apply_environment(chosen) || chosen.workers > options::workers_max ||
-      chosen.blocking_threads_max == 0) {
+      chosen.blocking_threads_max == 0 || chosen.watch_interval.count() <= 0) {
     error = std::make_error_code(std::errc::invalid_argument);
     return nullptr;
   }
+  chosen.watch_interval = std::min(chosen.watch_interval, watch_interval_max);
   if (chosen.flavour == flavour::current_thread) chosen.workers = 1;
   if (chosen.workers == 0) chosen.workers = std::min(usable_cpus(), options::workers_max);
   auto* made = new (std::nothrow) scheduler(chosen);

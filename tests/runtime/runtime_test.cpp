@@ -306,6 +306,14 @@ TEST(runtime, a_blocking_pool_without_threads_is_refused) {
   EXPECT_EQ(error_of(runtime::make(none)), std::errc::invalid_argument);
 }
 
+TEST(runtime, a_watcher_that_looks_all_the_time_or_earlier_is_refused) {
+  options wrong = simulation();
+  for (const std::chrono::nanoseconds each : {0ns, -1ns, std::chrono::nanoseconds::min()}) {
+    wrong.watch_interval = each;
+    EXPECT_EQ(error_of(runtime::make(wrong)), std::errc::invalid_argument);
+  }
+}
+
 task<> does_nothing() { co_return; }
 
 void blocks_on_another_thread() {
