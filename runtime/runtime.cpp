@@ -144,11 +144,16 @@ runtime::~runtime() {
   if (core_ != nullptr) shutdown(core_->home->settings().drain_deadline);
 }
 
-scheduler& runtime::scheduler_ref() noexcept { return *core_->home; }
+runtime::core& runtime::alive() const noexcept {
+  MAGPIE_ASSERT(core_ != nullptr && "a runtime is used after its shutdown, or after it was moved");
+  return *core_;
+}
 
-stop_scope& runtime::root_parent() noexcept { return core_->roots.parent_scope(); }
+scheduler& runtime::scheduler_ref() noexcept { return *alive().home; }
 
-void runtime::request_stop() noexcept { core_->roots.request_stop(); }
+stop_scope& runtime::root_parent() noexcept { return alive().roots.parent_scope(); }
+
+void runtime::request_stop() noexcept { alive().roots.request_stop(); }
 
 runtime_handle runtime::handle() const noexcept {
   if (core_ == nullptr) return {};
@@ -156,9 +161,9 @@ runtime_handle runtime::handle() const noexcept {
   return runtime_handle(core_->roots.link);
 }
 
-std::size_t runtime::workers() const noexcept { return core_->home->size(); }
+std::size_t runtime::workers() const noexcept { return alive().home->size(); }
 
-reactor_kind runtime::reactor() const noexcept { return core_->home->reactor(); }
+reactor_kind runtime::reactor() const noexcept { return alive().home->reactor(); }
 
 // ---- shutdown ----------------------------------------------------------------------------------
 
@@ -285,7 +290,7 @@ runtime_metrics collect(scheduler& from) noexcept {
 
 }  // namespace
 
-runtime_metrics runtime::metrics() const noexcept { return collect(*core_->home); }
+runtime_metrics runtime::metrics() const noexcept { return collect(*alive().home); }
 
 runtime_metrics current_metrics() noexcept { return collect(detail::current_scheduler()); }
 

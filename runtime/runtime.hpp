@@ -129,6 +129,8 @@ class runtime {
 
   /// The same; prints the error and aborts when it fails.
   explicit runtime(const options& wanted = options()) noexcept;
+  /// The one moved from is like one that was shut down: `block_on`, `request_stop` and what asks
+  /// for workers, reactor and metrics are not for it (asserted).
   runtime(runtime&& other) noexcept;
   runtime& operator=(runtime&&) = delete;
 
@@ -200,6 +202,7 @@ class runtime {
   static core* make_core(const options& wanted, bool caller_is_worker,
                          std::error_code& error) noexcept;
 
+  core& alive() const noexcept;
   scheduler& scheduler_ref() noexcept;
   stop_scope& root_parent() noexcept;
   template <class T>

@@ -238,17 +238,18 @@ bool scheduler::stop_workers(bool drained) noexcept {
   return true;
 }
 
-/// The kernel lets no other thread into a ring that was made for one.
+/// The kernel lets no other thread into a ring that was made for one, and the workers of a
+/// simulation live on one thread.
 void scheduler::check_maker() const noexcept {
   MAGPIE_ASSERT(::pthread_equal(maker_, ::pthread_self()) != 0 &&
-                "a current-thread runtime is used by another thread than the one that made it");
+                "a runtime without threads is used by another thread than the one that made it");
 }
 
 void scheduler::run_here(const atomic<bool>& done) noexcept {
+  check_maker();
   if (world_ != nullptr) {
     run_simulation(done, reactor::forever);
   } else {
-    check_maker();
     workers_[0]->run(&done);
   }
 }

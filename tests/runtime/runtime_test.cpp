@@ -318,13 +318,13 @@ task<> does_nothing() { co_return; }
 
 void blocks_on_another_thread() {
   options alone = cell_options();
-  alone.flavour = flavour::current_thread;
+  if (!in_simulation()) alone.flavour = flavour::current_thread;
   runtime on(alone);
   std::thread([&on] { static_cast<void>(on.block_on(does_nothing())); }).join();
 }
 
-TEST(runtime_death_test, a_current_thread_runtime_belongs_to_its_thread) {
-  MAGPIE_NEED_KERNEL();
+TEST(runtime_death_test, a_runtime_without_threads_belongs_to_its_thread) {
+  MAGPIE_NEED_CELL();
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(blocks_on_another_thread(), "used by another thread than the one that made it");
 }
@@ -344,6 +344,22 @@ TEST(runtime_death_test, misuse_says_what_was_wrong) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(blocks_in_its_own_task(), "block_on inside of a task");
   EXPECT_DEATH(static_cast<void>(spawn(does_nothing())), "outside of a runtime");
+}
+
+runtime shut_down() {
+  runtime on(cell_options());
+  EXPECT_TRUE(on.shutdown(30s));
+  return on;
+}
+
+TEST(runtime_death_test, use_after_the_shutdown_says_so) {
+  MAGPIE_NEED_CELL();
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  constexpr const char* said = "after its shutdown";
+  EXPECT_DEATH(static_cast<void>(shut_down().block_on(does_nothing())), said);
+  EXPECT_DEATH(shut_down().request_stop(), said);
+  EXPECT_DEATH(static_cast<void>(shut_down().workers()), said);
+  EXPECT_DEATH(static_cast<void>(shut_down().metrics()), said);
 }
 
 }  // namespace
