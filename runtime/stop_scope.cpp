@@ -59,8 +59,9 @@ void stop_scope::link() noexcept {
     if (scope->next_ != nullptr) scope->next_->previous_ = scope;
     parent->children_ = scope;
     scope->linked_ = true;
-    // Acquire pairs with (B): who is refused by it sees what the stopper did before.
-    const bool stopped = (parent->word_.load(order::acquire) & stopped_bit) != 0;
+    // Its acquire pairs with (B): who is refused by it sees what the stopper did before.  Below a
+    // shard it looks at the root too, as this scope, once it is linked, does not any more.
+    const bool stopped = parent->stop_requested();
     parent->lock_.unlock();
     if (stopped && scope->kind_ != kind::shield) scope->request_stop();
   }

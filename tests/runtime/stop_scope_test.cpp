@@ -31,12 +31,17 @@ class manual_operation : public operation {
   int cancels = 0;
   bool leaves_in_cancel = false;
   bool left = false;
+  stop_scope* links_in_cancel = nullptr;
+  bool linked_is_stopped = false;
 
  private:
   static void cancelled(operation& op) noexcept {
     auto& self = static_cast<manual_operation&>(op);
     ++self.cancels;
     if (self.leaves_in_cancel) self.left = self.end();
+    if (self.links_in_cancel == nullptr) return;
+    self.links_in_cancel->link();
+    self.linked_is_stopped = self.links_in_cancel->stop_requested();
   }
 };
 
@@ -61,6 +66,20 @@ TEST_F(stop_scopes, idle_enter_leave) {
     EXPECT_TRUE(op.end());
     EXPECT_EQ(op.cancels, 0);
   }
+}
+
+TEST_F(stop_scopes, who_is_linked_below_a_shard_that_the_walk_has_not_come_to_is_stopped) {
+  stop_scope top(nullptr, root);
+  stop_scope shard(&top, root, stop_scope::kind::shard);
+  shard.link();
+  stop_scope late(&shard, root);
+  manual_operation op;
+  op.links_in_cancel = &late;
+  op.place_in(top);  // where the walk begins
+  ASSERT_TRUE(op.begin());
+  top.request_stop();
+  EXPECT_TRUE(op.linked_is_stopped);
+  EXPECT_TRUE(op.end());
 }
 
 TEST_F(stop_scopes, a_stop_cancels_the_current_operation_once) {
