@@ -82,7 +82,8 @@ class stopped_by_operation : public interrupted<stopped_by_operation<A>, A, stop
   std::error_code failed() const noexcept { return this->inner_.failed(); }
 
   std::coroutine_handle<> start(continuation to, stop_scope& outer) noexcept {
-    if (!this->scope_) this->open_scope(outer);
+    stop_scope& scope = this->open_scope(outer);  // anew: `outer` may be another now
+    if (this->trigger_.token.stop_requested()) scope.request_stop();
     this->arm(to);
     return this->start_inner();
   }
@@ -157,6 +158,8 @@ class with_stop_token_operation : public boundary {
   }
 
   result<value_type> take() { return inner_->take(); }
+
+  bool has_exception() const noexcept { return inner_ && ended_with_exception(*inner_); }
 
  private:
   static std::coroutine_handle<> arrived(void* target, step& next) noexcept {

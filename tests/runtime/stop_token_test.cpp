@@ -1,9 +1,11 @@
 /// `stopped_by` and `with_stop_token`: the standard's stop tokens and ours, both ways.
 #include <magpie/runtime/stop_token.hpp>
 
+#include <magpie/runtime/budget.hpp>
 #include <magpie/runtime/cancellation_token.hpp>
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/run_blocking.hpp>
+#include <magpie/runtime/select.hpp>
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
@@ -56,6 +58,39 @@ task<> is_stopped_by() {
   EXPECT_EQ(error_of(already), errc::stopped);
   const int no_operation = co_await stopped_by(source.get_token(), answers_a_stop(7));
   EXPECT_EQ(no_operation, 7);
+}
+
+/// Stops from further out than the token's.
+task<> is_stopped_from_around() {
+  const std::stop_source source;  // which nobody stops
+  const auto before = clock::now();
+  const auto late = co_await as_result(timeout(1ms, stopped_by(source.get_token(), nap(1h, 1))));
+  EXPECT_EQ(error_of(late), errc::deadline);
+  auto first =
+      co_await select(biased, stopped_by(source.get_token(), sleep_for(1h)),
+                      unconstrained(stopped_by(source.get_token(), sleep_for(1h))), sleep_for(1ms));
+  EXPECT_EQ(first.index(), 2U);
+  const cancellation_token token;
+  const auto cancels = [](cancellation_token it) -> task<> {
+    co_await sleep_for(1ms);
+    it.cancel();
+  };
+  spawn(cancels(token)).detach();
+  const auto cancelled =
+      co_await token.run_until_cancelled(stopped_by(source.get_token(), nap(1h, 1)));
+  EXPECT_FALSE(cancelled);
+  EXPECT_LT(clock::now() - before, 1min);
+
+  std::stop_source stopped;
+  stopped.request_stop();
+  const auto both = co_await as_result(timeout(1h, stopped_by(stopped.get_token(), nap(1h, 1))));
+  EXPECT_EQ(error_of(both), errc::stopped);
+  EXPECT_LT(clock::now() - before, 1min);
+}
+
+TEST(stop_token, what_is_inside_is_stopped_from_around_as_well) {
+  for (std::uint64_t seed = 1; seed < 20; ++seed)
+    EXPECT_TRUE(run_in_simulation(is_stopped_from_around(), seed));
 }
 
 TEST(stop_token, stops_what_it_is_put_around) {
