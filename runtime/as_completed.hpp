@@ -170,6 +170,8 @@ class completions {
       return value_type(std::in_place, taken->index, from_->outcome_(*from_, taken->index));
     }
 
+    bool has_exception() const noexcept { return taken_ != nullptr && taken_->threw; }
+
    private:
     static void woken(runnable& work) noexcept {
       auto& self = static_cast<next_operation&>(static_cast<operation&>(work));

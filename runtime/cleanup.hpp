@@ -53,6 +53,8 @@ class cleanup_outcome {
   /// For a hook: the outcome goes on to `to`.
   std::coroutine_handle<> go_on(step& next, continuation to, task_root& root) noexcept;
 
+  bool has_exception() const noexcept { return exception_ != nullptr; }
+
   /// The exception that the outcome is, or null.
   void rethrow() {
     if (exception_ != nullptr) [[unlikely]]
@@ -115,6 +117,8 @@ class finally_operation : public boundary {
     ended_.rethrow();
     return *std::move(value_);
   }
+
+  bool has_exception() const noexcept { return ended_.has_exception(); }
 
  private:
   using shielded_cleanup = shield_operation<timeout_operation<C>>;
@@ -228,6 +232,8 @@ class cleanup_operation : public boundary {
     ended_.rethrow();
     return *std::move(value_);
   }
+
+  bool has_exception() const noexcept { return ended_.has_exception(); }
 
  private:
   static std::coroutine_handle<> body_arrived(void* target, step& next) noexcept {

@@ -112,8 +112,8 @@ std::coroutine_handle<> fork_base::arrived(void* target, step& next) noexcept {
 }
 
 void fork_base::note_end(std::size_t i, bool traced) noexcept {
-  const branch_base& branch = at(i);
-  const bool threw = close_branch(i);
+  branch_base& branch = at(i);
+  const bool threw = branch.threw = close_branch(i);
   const bool is_body = decides_ == ends_on::body && i + 1 == count_;
   if (threw && threw_ == none && (is_body || decides_ != ends_on::body)) threw_ = i;
   if (!branch.error && winner_ == none) winner_ = i;

@@ -61,6 +61,7 @@ struct branch_base : boundary {
   branch_base* next_ended = nullptr;  ///< For `as_completed`.
   phase at = phase::fresh;
   bool looked_at = false;  ///< `try_complete` was called.
+  bool threw = false;      ///< It ended with a user's exception.
 };
 
 /// What decides a fork.  A user's exception decides every one but the last; `take` rethrows it.

@@ -70,6 +70,10 @@ class next_keyed_operation final : public next_base {
     taken.child->unseen = false;
     return value_type(std::in_place, std::move(taken.child->key), taken.child->body.take());
   }
+
+  bool has_exception() const noexcept {
+    return item() != nullptr && static_cast<keyed_child<K, T>*>(item())->body.has_exception();
+  }
 };
 
 }  // namespace detail

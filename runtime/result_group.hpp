@@ -132,7 +132,7 @@ class next_base : public operation {
   ~next_base();
 
   /// The child whose outcome was handed to this wait, or null.
-  result_child_base* item() noexcept { return item_; }
+  result_child_base* item() const noexcept { return item_; }
   result_child_base* release_item() noexcept { return std::exchange(item_, nullptr); }
 
  private:
@@ -216,6 +216,10 @@ class next_operation final : public next_base {
     if (taken.child == nullptr) return value_type();
     taken.child->unseen = false;
     return value_type(taken.child->body.take());
+  }
+
+  bool has_exception() const noexcept {
+    return item() != nullptr && static_cast<result_child<T>*>(item())->body.has_exception();
   }
 };
 

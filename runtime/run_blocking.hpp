@@ -79,6 +79,10 @@ class blocking_operation final : public blocking_operation_base {
 
   result<value_type> take() { return outcome_.take(); }
 
+  bool has_exception() const noexcept {
+    return outcome_.is == outcome<value_type>::kind::exception;
+  }
+
  private:
   static void compute(blocking_operation_base& base) noexcept {
     auto& self = static_cast<blocking_operation&>(base);

@@ -49,6 +49,8 @@ class shield_operation : public boundary {
 
   result<value_type> take() { return inner_.take(); }
 
+  bool has_exception() const noexcept { return ended_with_exception(inner_); }
+
  private:
   static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
     auto& self = boundary::from<shield_operation>(target);

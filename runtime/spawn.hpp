@@ -233,6 +233,12 @@ class join_base : public operation {
       : operation(&joined, &cancel_join), state_(state) {}
   join_base(join_base&&) noexcept = default;
 
+  /// Once it has ended: whether the task's outcome is there for it.
+  bool has_outcome() const noexcept {
+    return !refused_ && !cancelled_ && state_ != nullptr &&
+           state_->word.load(order::acquire) == spawned_base::done;  // (J2)
+  }
+
  private:
   friend struct spawned_base;
 
@@ -262,6 +268,8 @@ class join_operation final : public join_base {
     state_->failure_unseen = false;
     return value_type(state_->body.take());
   }
+
+  bool has_exception() const noexcept { return has_outcome() && state_->body.has_exception(); }
 
  private:
   spawned<T>* state_;

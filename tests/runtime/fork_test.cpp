@@ -3,10 +3,16 @@
 
 #include <magpie/runtime/as_completed.hpp>
 #include <magpie/runtime/cancellation_token.hpp>
+#include <magpie/runtime/cleanup.hpp>
 #include <magpie/runtime/join.hpp>
 #include <magpie/runtime/join_all.hpp>
+#include <magpie/runtime/keyed_group.hpp>
 #include <magpie/runtime/race.hpp>
+#include <magpie/runtime/result_group.hpp>
+#include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/select.hpp>
+#include <magpie/runtime/shielded.hpp>
+#include <magpie/runtime/stop_token.hpp>
 #include <magpie/runtime/task_local.hpp>
 #include <magpie/tests/runtime/forks.hpp>
 
@@ -124,6 +130,57 @@ task<> moved_before_it_starts() {
 }
 
 TEST(fork, may_be_moved_and_dropped_before_it_starts) { in_many_orders(&moved_before_it_starts); }
+
+#if defined(__cpp_exceptions)
+constinit task_local<int> around;
+
+/// What throws after a while, within `throwing`, ends the branch beside it.
+template <class A>
+task<> throws_beside_a_sleep(A throwing) {
+  const auto before = clock::now();
+  int caught = 0;
+  try {
+    static_cast<void>(co_await join(sleep_for(1h), std::move(throwing)));
+  } catch (int what) {
+    caught = what;
+  }
+  EXPECT_EQ(caught, 17);
+  EXPECT_LT(clock::now() - before, 1min);
+}
+
+task<> throws_from_within() {
+  co_await throws_beside_a_sleep(shielded(throws_after(1ms, 17)));
+  co_await throws_beside_a_sleep(finally(throws_after(1ms, 17), sleep_for(1ms)));
+  const auto cleans_up = [](cleanup_stack&) -> task<int> { return throws_after(1ms, 17); };
+  co_await throws_beside_a_sleep(with_cleanup(cleans_up));
+  const auto follows = [](std::stop_token) { return throws_after(1ms, 17); };
+  co_await throws_beside_a_sleep(with_stop_token(follows));
+  co_await throws_beside_a_sleep(stopped_by(std::stop_token(), throws_after(1ms, 17)));
+  co_await throws_beside_a_sleep(around.scope(1, throws_after(1ms, 17)));
+  const auto blocks = []() -> int { throw 17; };
+  co_await throws_beside_a_sleep(run_blocking(blocks));
+  auto handle = spawn(throws_after(1ms, 17));
+  co_await throws_beside_a_sleep(handle.join());
+  co_await with_task_group([](result_group<int>& group) -> task<> {
+    group.spawn(throws_after(1ms, 17));
+    co_await throws_beside_a_sleep(group.next());
+  });
+  co_await with_task_group([](keyed_group<int, int>& group) -> task<> {
+    group.spawn(1, throws_after(1ms, 17));
+    co_await throws_beside_a_sleep(group.next());
+  });
+  std::vector<task<int>> elements;
+  elements.push_back(throws_after(1ms, 17));
+  const auto takes = [](completions<int>& done) -> task<> {
+    co_await throws_beside_a_sleep(done.next());
+  };
+  co_await as_completed(std::move(elements), takes);
+}
+
+TEST(fork, an_exception_from_within_any_operation_ends_the_others) {
+  in_many_orders(&throws_from_within);
+}
+#endif
 
 task<> groups_in_branches() {
   // The last child of a group ends in a task of its own, maybe while the other branch runs.
