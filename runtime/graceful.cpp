@@ -80,7 +80,8 @@ task<bool> graceful_group::ends_within(clock::duration time) {
 
 clock::duration graceful_group::patience() const noexcept {
   constexpr clock::duration longest = std::chrono::hours(24 * 365);  // so that the sum is in range
-  return std::min(wanted_.drain, longest) + std::min(wanted_.abort, longest) + 1s;
+  return std::clamp(wanted_.drain, clock::duration::zero(), longest) +
+         std::clamp(wanted_.abort, clock::duration::zero(), longest) + 1s;
 }
 
 // ---- what is left -------------------------------------------------------------------------------

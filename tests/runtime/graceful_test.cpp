@@ -100,6 +100,24 @@ TEST(graceful, stops_what_has_not_ended_in_time_and_names_it) {
   EXPECT_TRUE(run_in_simulation(scenario()));
 }
 
+TEST(graceful, a_drain_below_zero_is_none_and_takes_no_time_from_the_abort) {
+  for (const clock::duration drain : {clock::duration(-1h), clock::duration::min()}) {
+    auto scenario = [](clock::duration time) -> task<> {
+      atomic<int> alive{0};
+      const graceful_options wanted(time, 1s);
+      const auto report =
+          co_await with_graceful_shutdown(wanted, [&](graceful_group& server) -> task<> {
+            server.spawn(works(1h, counted(alive)));
+            co_await sleep_for(1ms);
+          });
+      EXPECT_EQ(report.aborted.count, 1U);
+      EXPECT_EQ(report.stuck.count, 0U);
+      EXPECT_EQ(alive.load(order::relaxed), 0);
+    };
+    EXPECT_TRUE(run_in_simulation(scenario(drain)));
+  }
+}
+
 TEST(graceful, gives_up_what_is_stuck_and_names_it) {
   atomic<int> alive{0};
   atomic<bool> leave{false};
