@@ -44,7 +44,9 @@ clock::duration clock_duration(std::chrono::duration<Rep, Period> d) noexcept {
   using seconds = std::chrono::duration<double>;
   const seconds wide(d);
   if (!(wide > seconds::zero())) return clock::duration::zero();
-  if (wide >= seconds(clock::duration::max())) return clock::duration::max();
+  // A floating-point number near the end may be rounded to one behind it.
+  constexpr seconds rounding(std::chrono::treat_as_floating_point_v<Rep> ? 3600 : 0);
+  if (wide >= seconds(clock::duration::max()) - rounding) return clock::duration::max();
   return std::chrono::ceil<clock::duration>(d);
 }
 

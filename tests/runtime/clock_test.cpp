@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <limits>
 
 namespace magpie::tests {
@@ -27,6 +28,14 @@ TEST(clock_test, durations_are_rounded_up_and_held) {
   EXPECT_EQ(clock_duration(std::chrono::hours::max()), clock::duration::max());
   const std::chrono::duration<double> nan(std::numeric_limits<double>::quiet_NaN());
   EXPECT_EQ(clock_duration(nan), 0ns);
+}
+
+TEST(clock_test, a_rounded_number_does_not_step_over_the_end) {
+  const std::chrono::duration<float> seconds(std::nextafter(9223372032.0F, 0.0F));
+  EXPECT_TRUE(clock_duration(seconds) == clock::duration::max());
+  const std::chrono::duration<double, std::nano> ns(std::nextafter(0x1p63, 0.0));
+  EXPECT_TRUE(clock_duration(ns) == clock::duration::max());
+  EXPECT_TRUE(clock_duration(clock::duration::max() - 1us) == clock::duration::max() - 1us);
 }
 
 TEST(clock_test, time_after_is_held_at_the_end) {
