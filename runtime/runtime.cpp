@@ -153,7 +153,9 @@ scheduler& runtime::scheduler_ref() noexcept { return *alive().home; }
 
 stop_scope& runtime::root_parent() noexcept { return alive().roots.parent_scope(); }
 
-void runtime::request_stop() noexcept { alive().roots.request_stop(); }
+void runtime::request_stop() noexcept {
+  if (core_ != nullptr) core_->roots.request_stop();
+}
 
 runtime_handle runtime::handle() const noexcept {
   if (core_ == nullptr) return {};

@@ -138,10 +138,12 @@ class runtime {
   ~runtime();
 
   /// Runs `t` to its end and gives its outcome; a user's exception is rethrown.
-  /// Errors: those of `t`.  Threads: any but workers (asserted), several at once, none of them
-  /// beside a shutdown: a handle's `block_on` is for that.
+  /// Errors: those of `t`; runtime_shutdown after a shutdown, and then `t` is destroyed.
+  /// Threads: any but workers (asserted), several at once, none of them beside a shutdown: a
+  /// handle's `block_on` is for that.
   template <class T>
   result<T> block_on(task<T> t, std::source_location where = std::source_location::current()) {
+    if (core_ == nullptr) return std::unexpected(make_error_code(errc::runtime_shutdown));
     detail::blocked<T> root(std::move(t), scheduler_ref(), root_parent(), where);
     return outcome_of(root);
   }
@@ -150,6 +152,7 @@ class runtime {
   template <class T>
   result<T> block_on(const task_name& name, task<T> t,
                      std::source_location where = std::source_location::current()) {
+    if (core_ == nullptr) return std::unexpected(make_error_code(errc::runtime_shutdown));
     detail::blocked<T> root(std::move(t), scheduler_ref(), root_parent(), where);
     root.root.set_name(name);
     return outcome_of(root);
@@ -181,7 +184,8 @@ class runtime {
   /// and one that gets no thread are shut down here.
   void shutdown_background() noexcept;
 
-  /// Asks every task to stop.  Any thread; async-signal-safe is `run`'s business, not this one's.
+  /// Asks every task to stop; after a shutdown there is none.  Any thread; async-signal-safe is
+  /// `run`'s business, not this one's.
   void request_stop() noexcept;
 
   /// A handle for other threads, which may outlive the runtime; runtime_handle.hpp.

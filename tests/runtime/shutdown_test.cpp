@@ -1,5 +1,6 @@
 /// The end of a runtime: tasks that wait, spawn or wake each other meanwhile, deadlines, leaks.
 #include <magpie/runtime/fail.hpp>
+#include <magpie/runtime/live_tasks.hpp>
 #include <magpie/runtime/run_blocking.hpp>
 #include <magpie/runtime/runtime.hpp>
 #include <magpie/runtime/sleep.hpp>
@@ -331,6 +332,20 @@ task<> sleeps_for_years_then_leaves_some(counted here) {
   co_await sleep_for(24h * 3650);
   for (int i = 0; i < 3; ++i) spawn(waits(here)).detach();
   co_await sleep_for(1ms);
+}
+
+TEST(shutdown, the_object_that_is_left_says_so) {
+  MAGPIE_NEED_CELL();
+  runtime on(cell_options());
+  EXPECT_TRUE(on.shutdown(30s));
+  atomic<int> alive{0};
+  auto holds = [](counted) -> task<int> { co_return 1; };
+  EXPECT_EQ(error_of(on.block_on(holds(counted(alive)))), errc::runtime_shutdown);
+  EXPECT_EQ(error_of(on.block_on(named("late"), holds(counted(alive)))), errc::runtime_shutdown);
+  EXPECT_EQ(alive.load(order::relaxed), 0);
+  on.request_stop();
+  EXPECT_TRUE(on.live_tasks().empty());
+  EXPECT_TRUE(on.shutdown(0s));
 }
 
 TEST(shutdown, counts_its_deadline_in_simulated_time) {
