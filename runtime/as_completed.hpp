@@ -36,7 +36,7 @@ namespace magpie {
 /// An element that has finished: which one, and how.
 template <class T>
 struct completed {
-  completed(std::size_t at, result<T>&& with) noexcept : index(at), value(std::move(with)) {}
+  completed(std::size_t at, result<T>&& with) : index(at), value(std::move(with)) {}
 
   std::size_t index;  ///< Its place in the range.
   result<T> value;
@@ -252,7 +252,7 @@ class as_completed_operation final : public range_fork<A>,
   std::coroutine_handle<> start_branch(std::size_t i, continuation to,
                                        stop_scope& scope) noexcept override {
     if (!is_body(i)) return fork::start_branch(i, to, scope);
-    body_.emplace(function_(static_cast<list&>(*this)));
+    body_.emplace(call_for_task<B>(function_, static_cast<list&>(*this)));
     return body_->start(to, scope);
   }
   bool close_branch(std::size_t i) noexcept override {

@@ -224,7 +224,7 @@ class cleanup_operation : public boundary {
   std::coroutine_handle<> start(continuation to, stop_scope& scope) noexcept {
     to_ = to;
     outer_ = &scope;
-    body_.emplace(function_(stack_));
+    body_.emplace(call_for_task<T>(function_, stack_));
     return body_->start({this, &body_arrived}, scope);
   }
 

@@ -26,7 +26,7 @@ namespace magpie {
 /// A key and what its child ended with.
 template <class K, class T>
 struct keyed_result {
-  keyed_result(K of, result<T>&& with) noexcept : key(std::move(of)), outcome(std::move(with)) {}
+  keyed_result(K of, result<T>&& with) : key(std::move(of)), outcome(std::move(with)) {}
   K key;
   result<T> outcome;
 };

@@ -169,6 +169,33 @@ struct operation_of<result<T>> {
 template <class A>
 using operation_for = typename operation_of<std::remove_cvref_t<A>>::type;
 
+#if defined(__cpp_exceptions)
+template <class T>
+task<T> rethrows(void* exception) {
+  result<void> nothing;
+  co_await std::move(nothing);  // what makes it a coroutine
+  rethrow_exception(exception);
+}
+#endif
+
+/// The task that `function(args…)` gives.  A function that is no coroutine may throw instead: then
+/// one that ends with the exception.
+template <class T, class F, class... Args>
+task<T> call_for_task(F& function, Args&... args) noexcept {
+#if defined(__cpp_exceptions)
+  try {
+    return function(args...);
+  } catch (...) {
+    void* const exception = capture_exception();
+    task<T> made = rethrows<T>(exception);
+    if (!made) drop_exception(exception);
+    return made;
+  }
+#else
+  return function(args...);
+#endif
+}
+
 }  // namespace detail
 
 /// The type that `co_await A` gives.

@@ -265,7 +265,7 @@ class group_operation : gated_runnable, public boundary {
     task_group& group = *group_;
     group.scope_.open(*this, &last_child);
     body_scope_.emplace(&group_->scope(), scope.root());
-    body_.emplace(function_(*group_));
+    body_.emplace(call_for_task<T>(function_, *group_));
     return body_->start({this, &body_arrived}, *body_scope_);
   }
 

@@ -156,6 +156,56 @@ task<> throwing() {
 }
 
 TEST(as_completed, exceptions_of_elements_and_of_the_body) { in_many_orders(&throwing); }
+
+struct throws_when_moved {
+  explicit throws_when_moved(int until) noexcept : moves(until) {}
+  throws_when_moved(throws_when_moved&& other) : moves(other.moves - 1) {
+    if (moves == 0) throw 19;
+  }
+  int moves;
+};
+
+task<throws_when_moved> gives_after(std::chrono::nanoseconds pause, int moves) {
+  co_await sleep_for(pause);
+  co_return throws_when_moved(moves);
+}
+
+task<> takes_what_throws() {
+  int caught = 0;
+  for (int moves = 1; moves < 9; ++moves) {
+    std::vector<task<throws_when_moved>> all;
+    all.push_back(gives_after(1ms, moves));
+    const auto takes = [](completions<throws_when_moved>& done) -> task<> {
+      static_cast<void>(co_await done.next());
+    };
+    try {
+      co_await as_completed(std::move(all), takes);
+    } catch (int what) {
+      caught += what;
+    }
+  }
+  EXPECT_GE(caught, 2 * 19);
+}
+
+TEST(as_completed, a_value_that_throws_when_it_is_moved) { in_many_orders(&takes_what_throws); }
+
+task<> has_no_body() {
+  std::vector<task<int>> all;
+  all.push_back(after(1h, 1));
+  const auto throws = [](completions<int>& done) -> task<> {
+    if (done.left() == 1) throw 23;
+    return []() -> task<> { co_return; }();
+  };
+  int caught = 0;
+  try {
+    co_await as_completed(std::move(all), throws);
+  } catch (int what) {
+    caught = what;
+  }
+  EXPECT_EQ(caught, 23);
+}
+
+TEST(as_completed, a_body_that_throws_instead_of_giving_a_task) { in_many_orders(&has_no_body); }
 #endif
 
 task<int> counts_alive(tally& counts, std::chrono::microseconds pause, int value) {

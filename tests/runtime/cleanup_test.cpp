@@ -322,6 +322,14 @@ task<> throws_in_the_cleanup(diary& in) {
   });
 }
 
+task<> throws_instead_of_a_body(diary& in) {
+  co_await with_cleanup([&](cleanup_stack& on_exit) -> task<> {
+    on_exit.push(writes(in, "a"));
+    if (on_exit.size() == 1) throw std::runtime_error("no body");
+    return writes(in, "body ");
+  });
+}
+
 std::string thrown_by(task<> t) {
   try {
     static_cast<void>(run_in_simulation(std::move(t)));
@@ -346,6 +354,9 @@ TEST(cleanup, exceptions_count_as_errors_do) {
   in.text.clear();
   EXPECT_EQ(thrown_by(throws_in_the_cleanup(in)), "b ");
   EXPECT_EQ(in.text, "b a");
+  in.text.clear();
+  EXPECT_EQ(thrown_by(throws_instead_of_a_body(in)), "no body");
+  EXPECT_EQ(in.text, "a");
   EXPECT_EQ(thrown_by(finally_throws(in, true)), "body ");
   EXPECT_EQ(thrown_by(finally_throws(in, false)), "c");
 }

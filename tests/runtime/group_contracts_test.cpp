@@ -300,6 +300,61 @@ TEST(keyed_group, a_replaced_child_is_stopped_and_one_that_ended_is_not_aborted)
   EXPECT_TRUE(run_in_simulation(replaces_and_aborts(alive)));
 }
 
+// ---- exceptions ---------------------------------------------------------------------------------
+
+#if defined(__cpp_exceptions)
+task<> has_no_body() {
+  const auto throws = [](task_group& group) -> task<> {
+    group.spawn(sleeps(1h));
+    if (group.size() == 1) throw 23;
+    return nothing();
+  };
+  int caught = 0;
+  try {
+    co_await with_task_group(throws);
+  } catch (int what) {
+    caught = what;
+  }
+  EXPECT_EQ(caught, 23);
+}
+
+TEST(task_group, a_body_that_throws_instead_of_giving_a_task_ends_the_children) {
+  EXPECT_TRUE(run_in_simulation(has_no_body()));
+}
+
+struct throws_when_moved {
+  explicit throws_when_moved(int until) noexcept : moves(until) {}
+  throws_when_moved(throws_when_moved&& other) : moves(other.moves - 1) {
+    if (moves == 0) throw 19;
+  }
+  int moves;
+};
+
+task<throws_when_moved> gives_one(int moves) {
+  co_await sleep_for(1ms);
+  co_return throws_when_moved(moves);
+}
+
+task<> takes_what_throws() {
+  int caught = 0;
+  for (int moves = 1; moves < 9; ++moves) {
+    try {
+      co_await with_task_group([&](keyed_group<int, throws_when_moved>& group) -> task<> {
+        group.spawn(1, gives_one(moves));
+        static_cast<void>(co_await group.next());
+      });
+    } catch (int what) {
+      caught += what;
+    }
+  }
+  EXPECT_GE(caught, 2 * 19);
+}
+
+TEST(keyed_group, a_value_that_throws_when_it_is_moved) {
+  EXPECT_TRUE(run_in_simulation(takes_what_throws()));
+}
+#endif
+
 // ---- scopes -------------------------------------------------------------------------------------
 
 constinit task_local<int> depth;
