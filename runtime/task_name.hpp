@@ -36,5 +36,10 @@ consteval task_name named(const char (&literal)[N]) noexcept {
 /// Any other name.  Cost: one block from the pool when the task is spawned; without memory for it
 /// the task has no name.
 constexpr task_name named(std::string_view text) noexcept { return task_name(text, false); }
+/// The same for what was written into an array, which is no literal.
+template <std::size_t N>
+constexpr task_name named(char (&text)[N]) noexcept {
+  return task_name(std::string_view(text), false);
+}
 
 }  // namespace magpie

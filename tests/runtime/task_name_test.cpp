@@ -28,10 +28,15 @@ task<> knows_names() {
   auto none = spawn(own_name());
   auto empty = spawn(named(std::string()), own_name());
   auto closure = spawn(named("called"), [] { return own_name(); });
+  char written[] = "session 7";
+  auto from_array = spawn(named(written), own_name());
+  written[0] = 'x';
   const auto first = co_await literal.join();
   EXPECT_EQ(first.value(), "a literal");
   const auto second = co_await copied.join();
   EXPECT_EQ(second.value(), "reader 7");
+  const auto copy = co_await from_array.join();
+  EXPECT_EQ(copy.value(), "session 7");
   const auto third = co_await long_one.join();
   EXPECT_EQ(third.value(), std::string(task_name::size_max, 'x'));
   const auto fourth = co_await none.join();
