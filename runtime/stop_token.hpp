@@ -203,8 +203,8 @@ auto stopped_by(std::stop_token token, A&& a) noexcept {
 /// Callbacks that are registered with the token run on the thread that stops the scope, in the
 /// middle of that: they must be short and must not wait for a task.
 /// Cost: the standard's stop state, one allocation; a stop scope in the frame.
-/// `function` must be named, or a closure without owning captures: GCC 12 would destroy others
-/// twice.
+/// `function` must not throw itself (what it makes may), and must be named, or a closure without
+/// owning captures: GCC 12 would destroy others twice.
 template <class F>
 auto with_stop_token(F&& function) noexcept {
   using callable = std::remove_cvref_t<F>;
