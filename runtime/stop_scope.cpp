@@ -59,9 +59,11 @@ void stop_scope::link() noexcept {
     if (scope->next_ != nullptr) scope->next_->previous_ = scope;
     parent->children_ = scope;
     scope->linked_ = true;
-    // Its acquire pairs with (B): who is refused by it sees what the stopper did before.  Below a
-    // shard it looks at the root too, as this scope, once it is linked, does not any more.
-    const bool stopped = parent->stop_requested();
+    // Acquire pairs with (B): who is refused by it sees what the stopper did before.  Below a shard
+    // the root counts too, at which this scope, once it is linked, does not look any more.
+    const bool stopped = parent->kind_ == kind::shard
+                             ? parent->stop_requested()
+                             : (parent->word_.load(order::acquire) & stopped_bit) != 0;
     parent->lock_.unlock();
     if (stopped && scope->kind_ != kind::shield) scope->request_stop();
   }
