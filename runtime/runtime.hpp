@@ -129,8 +129,8 @@ class runtime {
 
   /// The same; prints the error and aborts when it fails.
   explicit runtime(const options& wanted = options()) noexcept;
-  /// The one moved from is like one that was shut down: `block_on`, `request_stop` and what asks
-  /// for workers, reactor and metrics are not for it (asserted).
+  /// The one moved from is like one that was shut down: what asks for workers, reactor and metrics
+  /// is not for it (asserted).
   runtime(runtime&& other) noexcept;
   runtime& operator=(runtime&&) = delete;
 
@@ -158,8 +158,9 @@ class runtime {
     return outcome_of(root);
   }
 
-  /// Starts `t` as a task of this runtime.  Any thread.  After a shutdown `t` is destroyed instead,
-  /// and the handle's join gives `errc::aborted` at once.
+  /// Starts `t` as a task of this runtime.  Any thread; of a simulation, the one that made it
+  /// (asserted).  After a shutdown `t` is destroyed instead, and the handle's join gives
+  /// `errc::aborted` at once.
   template <class T>
   join_handle<T> spawn(task<T> t,
                        std::source_location where = std::source_location::current()) noexcept {

@@ -238,8 +238,8 @@ bool scheduler::stop_workers(bool drained) noexcept {
   return true;
 }
 
-/// The kernel lets no other thread into a ring that was made for one, and the workers of a
-/// simulation live on one thread.
+/// The kernel lets no other thread into a ring that was made for one, and a simulation, workers and
+/// all, lives on one thread.
 void scheduler::check_maker() const noexcept {
   MAGPIE_ASSERT(::pthread_equal(maker_, ::pthread_self()) != 0 &&
                 "a runtime without threads is used by another thread than the one that made it");
@@ -332,6 +332,7 @@ void scheduler::post(runnable& work) noexcept {
     static_cast<worker*>(here)->post_local(work);
     return;
   }
+  if (world_ != nullptr) check_maker();
   // (P1) counted before `work` can be seen: it may be the last of its runtime, which then waits at
   // its end for the wake-up below to be over.  Relaxed: the injector's lock publishes it.
   posting_.fetch_add(1, order::relaxed);
