@@ -161,8 +161,11 @@ void worker::finish() noexcept {
   if (!std::exchange(begun_, false)) return;
   detail::context* const before = std::exchange(detail::current_context, this);
   // What a hook spawned after the last task had ended: it is born stopped.
-  if (home->drained()) {
-    while (runnable* const work = next()) execute(*work);
+  while (home->drained()) {
+    runnable* work = next();
+    if (work == nullptr) work = home->shared_queue().pop();
+    if (work == nullptr) break;
+    execute(*work);
   }
   call(home->settings().hooks.stops);
   detail::current_context = before;

@@ -108,9 +108,10 @@ TEST(worker_hooks, of_the_calling_thread) {
   expect_pairs(alone, seen);
 }
 
-/// Spawns a task from the hook, each time until there have been enough.
+/// Spawns tasks from the hook, each time until there have been enough.
 struct spawner {
   int enough = 200;
+  int at_once = 1;
   atomic<int> spawned{0};
   atomic<int> ran{0};
 
@@ -121,8 +122,10 @@ struct spawner {
   static void on_park(void* context, std::size_t) noexcept {
     auto& self = *static_cast<spawner*>(context);
     if (self.spawned.load(order::relaxed) >= self.enough) return;
-    self.spawned.fetch_add(1, order::relaxed);
-    spawn(counts(self)).detach();
+    for (int i = 0; i < self.at_once; ++i) {
+      self.spawned.fetch_add(1, order::relaxed);
+      spawn(counts(self)).detach();
+    }
   }
 };
 
@@ -176,7 +179,8 @@ TEST(worker_hooks, concurrent_c26_a_hook_that_spawns_at_the_end) {
   MAGPIE_NEED_CELL();
   for (int i = 0; i < 20; ++i) {
     spawner self;
-    self.enough = 1000;  // more than there is time for
+    if (i % 4 == 0) self.at_once = 2000;  // more than the worker's queues hold
+    self.enough = 1000 * self.at_once;    // more than there is time for
     options chosen = cell_options();
     chosen.hooks.context = &self;
     chosen.hooks.parks = &spawner::on_park;
