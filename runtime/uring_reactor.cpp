@@ -329,7 +329,9 @@ void uring_reactor::turn(std::uint64_t deadline_ns, std::size_t limit,
   // A wake that a turn without blocking, or a rescuer, has collected still ends the next blocking
   // turn.
   const bool may_block = deadline_ns != no_wait;
-  const bool block = may_block && !at_hand && !woken_.load(order::relaxed);
+  // Nor does one block that a wake could not end, as the kernel takes no submissions for now.
+  const bool wakeable = wake_armed_.load(order::relaxed);
+  const bool block = may_block && wakeable && !at_hand && !woken_.load(order::relaxed);
   const bool work = (kernel_flags() & (uring_abi::sq_taskrun | IORING_SQ_CQ_OVERFLOW)) != 0;
   if (block || pending != 0 || work || !shared_)
     enter(pending, block ? 1 : 0, IORING_ENTER_GETEVENTS, deadline_ns);
