@@ -91,6 +91,18 @@ class task<model::probe> {
 
 namespace detail {
 
+// No function of a model throws.
+inline void* capture_exception() noexcept { std::abort(); }
+
+template <>
+inline task<model::probe> rethrows<model::probe>(void*) {
+  std::abort();
+}
+
+}  // namespace detail
+
+namespace detail {
+
 template <>
 class task_operation<model::probe> {
  public:
