@@ -390,9 +390,8 @@ TEST(cancellation_token, concurrent_cancels_from_threads_that_are_no_workers) {
   for (int i = 0; i < 1000; ++i) {
     const cancellation_token token;
     atomic<int> woken{0};
-    std::thread canceller([token] { token.cancel(); });
+    const std::jthread canceller([token] { token.cancel(); });
     EXPECT_TRUE(on.block_on(counts_when_cancelled(token.child_token(), woken)));
-    canceller.join();
     EXPECT_EQ(woken.load(order::relaxed), 1);
   }
 }
