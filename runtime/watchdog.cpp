@@ -4,7 +4,6 @@
 #include <magpie/runtime/scheduler.hpp>
 #include <magpie/runtime/worker.hpp>
 
-#include <algorithm>
 #include <cstdio>
 #include <string_view>
 
@@ -34,8 +33,7 @@ void note_refusal(const task_root& root, continuation to) noexcept {
   report.under_way = true;
   report.task = root.id();
   report.place = place_of(to, root);
-  report.name_size = static_cast<std::uint8_t>(std::min(name.size(), task_name::size_max));
-  std::copy_n(name.data(), report.name_size, report.name);
+  report.name_size = static_cast<std::uint8_t>(name.copy(report.name, task_name::size_max));
   here.post_inbox(report);  // said from the loop: the caller may hold locks
 }
 
