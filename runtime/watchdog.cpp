@@ -41,14 +41,15 @@ void note_refusal(const task_root& root, continuation to) noexcept {
 
 void ignored_report::say(runnable& work) noexcept {
   auto& self = static_cast<ignored_report&>(work);
-  const watchdog& dog = self.settings->watchdog;
+  const options& settings = detail::this_context().home->settings();
+  const watchdog& dog = settings.watchdog;
   ignored_stop seen;
   seen.task = self.task;
   seen.name = {self.name, self.name_size};
   seen.place = self.place;
   if (dog.ignores != nullptr) {
     dog.ignores(dog.context, seen);
-  } else if (self.settings->log) {
+  } else if (settings.log) {
     std::fprintf(stderr,
                  "magpie: task %s goes on although it was stopped: %u awaits since, at %s:%u\n",
                  detail::task_label(seen.task, seen.name).text,

@@ -46,8 +46,7 @@ worker::worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared
       rng_(seed),
       queue_(shared),
       forks_(shared, !owner.settings().rescue),
-      wheel_(now_ns),
-      ignored_(owner.settings()) {
+      wheel_(now_ns) {
   home = &owner;
   alone = owner.size() == 1;
   index = at;

@@ -19,7 +19,6 @@
 #include <magpie/runtime/fork_deque.hpp>
 #include <magpie/runtime/injector.hpp>
 #include <magpie/runtime/local_queue.hpp>
-#include <magpie/runtime/options.hpp>
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
 #include <magpie/runtime/task_name.hpp>
@@ -60,10 +59,9 @@ class refusal_counts {
 /// A report of an ignored stop on its way.  The refusal is seen under the lock of what would have
 /// been waited on; the program hears of it from the loop.  The worker's own.
 struct ignored_report final : runnable {
-  explicit ignored_report(const options& of) noexcept : runnable(&say), settings(&of) {}
+  ignored_report() noexcept : runnable(&say) {}
   static void say(runnable& work) noexcept;
 
-  const options* settings;
   bool under_way = false;
   std::uint64_t task = 0;
   std::source_location place;
