@@ -99,10 +99,6 @@ inline task<model::probe> rethrows<model::probe>(void*) {
   std::abort();
 }
 
-}  // namespace detail
-
-namespace detail {
-
 template <>
 class task_operation<model::probe> {
  public:

@@ -157,24 +157,11 @@ task<> throwing() {
 
 TEST(as_completed, exceptions_of_elements_and_of_the_body) { in_many_orders(&throwing); }
 
-struct throws_when_moved {
-  explicit throws_when_moved(int until) noexcept : moves(until) {}
-  throws_when_moved(throws_when_moved&& other) : moves(other.moves - 1) {
-    if (moves == 0) throw 19;
-  }
-  int moves;
-};
-
-task<throws_when_moved> gives_after(std::chrono::nanoseconds pause, int moves) {
-  co_await sleep_for(pause);
-  co_return throws_when_moved(moves);
-}
-
 task<> takes_what_throws() {
   int caught = 0;
   for (int moves = 1; moves < 9; ++moves) {
     std::vector<task<throws_when_moved>> all;
-    all.push_back(gives_after(1ms, moves));
+    all.push_back(gives_what_throws(moves));
     const auto takes = [](completions<throws_when_moved>& done) -> task<> {
       static_cast<void>(co_await done.next());
     };

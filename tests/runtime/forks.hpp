@@ -38,6 +38,20 @@ inline task<int> throws_after(std::chrono::nanoseconds pause, int what) {
   [[maybe_unused]] const auto slept = co_await as_result(sleep_for(pause));
   throw what;
 }
+
+/// A value whose last move of so many throws 19.
+struct throws_when_moved {
+  explicit throws_when_moved(int until) noexcept : moves(until) {}
+  throws_when_moved(throws_when_moved&& other) : moves(other.moves - 1) {
+    if (moves == 0) throw 19;
+  }
+  int moves;
+};
+
+inline task<throws_when_moved> gives_what_throws(int moves) {
+  co_await sleep_for(1ms);
+  co_return throws_when_moved(moves);
+}
 #endif
 
 /// Counts how many are inside at once; not atomic on purpose: a race is a finding.

@@ -9,6 +9,7 @@
 #include <magpie/runtime/task_local.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/tests/runtime/forks.hpp>
 #include <magpie/tests/runtime/said.hpp>
 
 #include <string>
@@ -322,25 +323,12 @@ TEST(task_group, a_body_that_throws_instead_of_giving_a_task_ends_the_children) 
   EXPECT_TRUE(run_in_simulation(has_no_body()));
 }
 
-struct throws_when_moved {
-  explicit throws_when_moved(int until) noexcept : moves(until) {}
-  throws_when_moved(throws_when_moved&& other) : moves(other.moves - 1) {
-    if (moves == 0) throw 19;
-  }
-  int moves;
-};
-
-task<throws_when_moved> gives_one(int moves) {
-  co_await sleep_for(1ms);
-  co_return throws_when_moved(moves);
-}
-
 task<> takes_what_throws() {
   int caught = 0;
   for (int moves = 1; moves < 9; ++moves) {
     try {
       co_await with_task_group([&](keyed_group<int, throws_when_moved>& group) -> task<> {
-        group.spawn(1, gives_one(moves));
+        group.spawn(1, gives_what_throws(moves));
         static_cast<void>(co_await group.next());
       });
     } catch (int what) {

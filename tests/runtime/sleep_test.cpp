@@ -142,13 +142,16 @@ TEST(sleep, concurrent_c65_a_nanosecond_passes_beside_the_far_future) {
   EXPECT_TRUE(run_in_cell(beside_the_far_future()));
 }
 
+task<> sleeps_until(clock::time_point due, atomic<int>& early) {
+  co_await sleep_until(due);
+  if (clock::now() < due) early.fetch_add(1, order::relaxed);
+}
+
 task<> many_sleepers(int count, std::uint64_t seed, atomic<int>& late) {
   co_await with_task_group([&](task_group& group) -> task<> {
     for (int i = 0; i < count; ++i) {
       auto one = [](std::uint64_t wait, atomic<int>& missed) -> task<> {
-        const auto due = clock::now() + std::chrono::nanoseconds(wait);
-        co_await sleep_until(due);
-        if (clock::now() < due) missed.fetch_add(1, order::relaxed);
+        co_await sleeps_until(clock::now() + std::chrono::nanoseconds(wait), missed);
       };
       const std::uint64_t wait = (static_cast<std::uint64_t>(i) * 2654435761U + seed) % 100'000'000;
       group.spawn(one(wait, late));
@@ -168,13 +171,7 @@ task<std::uint64_t> a_crowd_of_sleepers(int count, atomic<int>& early) {
   const auto first = clock::now() + 20ms;
   const std::uint64_t before = current_metrics().parks;
   co_await with_task_group([&](task_group& group) -> task<> {
-    for (int i = 0; i < count; ++i) {
-      auto one = [](clock::time_point due, atomic<int>& missed) -> task<> {
-        co_await sleep_until(due);
-        if (clock::now() < due) missed.fetch_add(1, order::relaxed);
-      };
-      group.spawn(one(first + i * 10us, early));
-    }
+    for (int i = 0; i < count; ++i) group.spawn(sleeps_until(first + i * 10us, early));
     co_return;
   });
   co_return current_metrics().parks - before;
