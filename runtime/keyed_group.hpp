@@ -78,7 +78,8 @@ class next_keyed_operation final : public next_base {
 
 }  // namespace detail
 
-/// Keys need `==`, and `Hash`, which is called for them once.
+/// Keys need `==`, and `Hash`, which is called for them once.  What throws in them, or in the move
+/// of a key, ends the program.
 template <class K, class T, class Hash = std::hash<K>>
 class keyed_group : public result_group_base {
  public:

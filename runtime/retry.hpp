@@ -128,7 +128,8 @@ auto make_retry(const retry_policy& policy, F&& f, retry_report* report) noexcep
 /// Errors: the last attempt's; invalid_argument when the policy allows no attempt; stopped.
 /// Stop: that of the attempt, or of the pause, which it ends; nothing is tried again.
 /// Cost: a frame, a timeout for each attempt, a sleep between two.
-/// `f` must be a named callable, which is copied, or a closure without owning captures.
+/// `f` must be a named callable, which is copied, or a closure without owning captures.  A copy
+/// that throws ends the program.
 template <class F>
 auto retry(const retry_policy& policy, F&& f) noexcept {
   return detail::make_retry(policy, std::forward<F>(f), nullptr);

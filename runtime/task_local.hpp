@@ -13,7 +13,8 @@
 /// What is started inside sees the values as they were visible at its start:
 ///  - tasks that are awaited, branches of combinators: their scopes are below;
 ///  - children of a group and spawned tasks: they share the list of their spawner.
-/// Nodes are counted and never change; the last who sees a value destroys it.
+/// Nodes are counted and never change; the last who sees a value destroys it.  Making the value
+/// must not throw: that would end the program.
 ///
 /// Until the first `scope` of the program a spawn pays for all of this one load of a flag.
 #pragma once
