@@ -2,7 +2,7 @@
 
 namespace magpie::detail {
 
-token_node::token_node(token_node* parent) noexcept : wait_list(&is_cancelled) {
+token_node::token_node(token_node* parent) noexcept : wait_source(&is_cancelled) {
   if (parent == nullptr) return;
   lock_scope guard(*parent);
   // Relaxed: the parent's state changes under its lock, and nobody knows this node yet.
@@ -55,12 +55,14 @@ token_node* token_node::next_child(token_node& child) noexcept {
 
 /// Cancels this node alone and posts its waiters.
 void token_node::mark() noexcept {
-  lock();
-  // Relaxed: it changes under the lock, but for `done`, which is no less.
-  if (state_.load(order::relaxed) == live) state_.store(flagged, order::release);  // (A)
-  wait_entry* const all = take_all();
-  unlock();
-  post_all(all);
+  wake_chain woken;
+  {
+    lock_scope guard(*this);
+    // Relaxed: it changes under the lock, but for `done`, which is no less.
+    if (state_.load(order::relaxed) == live) state_.store(flagged, order::release);  // (A)
+    take_all(woken);
+  }
+  woken.post();
 }
 
 /// Everything below is cancelled.

@@ -36,7 +36,7 @@
 
 namespace magpie::detail {
 
-class token_node : public list_node, public wait_list {
+class token_node : public list_node, public wait_source {
  public:
   /// A node with one reference, below `parent` unless that is null or cancelled.
   explicit token_node(token_node* parent) noexcept;
@@ -58,7 +58,7 @@ class token_node : public list_node, public wait_list {
   static constexpr int flagged = 1;
   static constexpr int done = 2;
 
-  static bool is_cancelled(const wait_list& of) noexcept {
+  static bool is_cancelled(const wait_source& of) noexcept {
     return static_cast<const token_node&>(of).cancelled();
   }
 

@@ -22,14 +22,6 @@ void tracker_state::close() noexcept {
   if (tokens_in(before) == 0) wake();
 }
 
-/// Posts everybody who waits now.
-void tracker_state::wake() noexcept {
-  lock();
-  wait_entry* const all = take_all();
-  unlock();
-  post_all(all);
-}
-
 void tracker_state::release(tracker_state* state) noexcept {
   if (state == nullptr) return;
   const std::uint64_t before = state->word_.fetch_sub(one_holder, order::acq_rel);  // (H)

@@ -33,12 +33,12 @@
 
 namespace magpie::detail {
 
-class tracker_state : public wait_list {
+class tracker_state : public wait_source {
  public:
   using free_function = void (*)(tracker_state&) noexcept;
 
   /// One with a holder, open.  `frees` ends it when nobody holds it any more.
-  explicit tracker_state(free_function frees) noexcept : wait_list(&is_over), frees_(frees) {}
+  explicit tracker_state(free_function frees) noexcept : wait_source(&is_over), frees_(frees) {}
 
   /// One more token.  Relaxed: the caller's own token or handle keeps the block.
   void track() noexcept { word_.fetch_add(one_token, order::relaxed); }
@@ -72,11 +72,9 @@ class tracker_state : public wait_list {
     return (word & (one_holder - 1)) == closed;
   }
 
-  static bool is_over(const wait_list& of) noexcept {
+  static bool is_over(const wait_source& of) noexcept {
     return static_cast<const tracker_state&>(of).ended();
   }
-
-  void wake() noexcept;
 
   free_function frees_;  ///< Never changes.
   atomic<std::uint64_t> word_{one_holder};

@@ -3,7 +3,18 @@
 #include <magpie/runtime/runnable.hpp>
 #include <magpie/runtime/task_root.hpp>
 
+#include <utility>
+
 namespace magpie::detail {
+
+void wake_chain::post() noexcept {
+  wait_entry* next = std::exchange(first_, nullptr);
+  while (next != nullptr) {
+    wait_entry* const one = next;
+    next = one->next_woken;  // once it is posted it may be gone
+    one->root->post(*one->work);
+  }
+}
 
 bool wait_list::remove(wait_entry& one) noexcept {
   lock_scope guard(*this);
@@ -12,21 +23,13 @@ bool wait_list::remove(wait_entry& one) noexcept {
   return true;
 }
 
-wait_entry* wait_list::take_all() noexcept {
-  wait_entry* first = nullptr;
-  while (wait_entry* const last = waiters_.pop_back()) {
-    last->next_woken = first;
-    first = last;
+void wait_source::wake() noexcept {
+  wake_chain woken;
+  {
+    lock_scope guard(*this);
+    take_all(woken);
   }
-  return first;
-}
-
-void wait_list::post_all(wait_entry* first) noexcept {
-  while (first != nullptr) {
-    wait_entry* const one = first;
-    first = one->next_woken;  // once it is posted it may be gone
-    one->root->post(*one->work);
-  }
+  woken.post();
 }
 
 }  // namespace magpie::detail

@@ -1,21 +1,28 @@
-/// Those who wait for one thing to come about: a token's cancel, a tracker's end.
+/// Those who wait for something: the one place where a wait, a wake and a stop meet.
 ///
-/// Idea: what they wait for (the *source*) derives from the list and says, by `came`, whether it is
-/// there.  Listing looks at `came` under the lock, and the source takes the lock after it has come:
-/// either the waiter finds it come, or the waker finds the waiter.
+/// Idea: whoever waits lists an entry that lies in its own frame, under the list's lock, after it
+/// has looked, under the same lock, that it has to wait.  Whoever wakes changes what is looked at
+/// and takes entries out, under the lock, and posts them when it has given the lock up.  So either
+/// the waiter sees the change or the waker finds the waiter, and nothing is allocated.
 ///
-///     waiter     add                        the source wakes     remove
-///     out        came: refused              -                    false
-///                else -> listed
-///     listed     -                          -> taken             -> out, true
-///     taken      -                          posted by the waker  false
+///     waiter     insert      a waker takes it         remove, by a stop
+///     out        -> listed   -                        false
+///     listed     -           -> taken                 -> out, true
+///     taken      -           posted, without the lock  false
 ///
-/// Whoever takes a waiter out owns it: `remove` that says false means that the waker posts it.
-/// A wake takes all who are listed in one go, in the order in which they came, and posts them after
-/// it has given the lock up; nobody is resumed here.  One who is listed after that is not woken by
-/// it, although the source may have been taken back meanwhile (a tracker's `reopen`).
+/// Whoever takes a waiter out owns it: `remove` that says false means that the waker posts it.  A
+/// waker may take out as many as it likes in one go; `wake_chain` keeps their order.  Nobody is
+/// resumed here, and no user's code runs under the lock: who destroys things that wait or wake
+/// again, from wherever it is woken, meets no lock that is held.
 ///
-/// Threads: any; the caller keeps the source alive.
+/// The lock is given up before the first of them is posted, and the list is not touched after that:
+/// what the list belongs to may be destroyed by whoever is woken.
+///
+/// Two kinds of awaitables wait in lists.  `wait_operation` waits until something *has come*, for
+/// all (a token's cancel, a tracker's end): the list is a `wait_source`.  `grant_operation` waits
+/// until it is *given* something that others then have not (a permit, a notification).
+///
+/// Threads: any; the caller keeps what the list belongs to alive.
 #pragma once
 
 #include <magpie/util/assert.hpp>
@@ -36,11 +43,71 @@ struct wait_entry : list_node {
   wait_entry* next_woken = nullptr;  ///< The waker's.
 };
 
+/// Those who were taken out, in order.
+class wake_chain {
+ public:
+  wake_chain() noexcept = default;
+  wake_chain(const wake_chain&) = delete;
+  wake_chain& operator=(const wake_chain&) = delete;
+  ~wake_chain() { MAGPIE_DEBUG_ASSERT(first_ == nullptr); }
+
+  bool empty() const noexcept { return first_ == nullptr; }
+
+  void add(wait_entry& one) noexcept {
+    one.next_woken = nullptr;
+    (first_ == nullptr ? first_ : last_->next_woken) = &one;
+    last_ = &one;
+  }
+
+  /// Posts all, without any lock.
+  void post() noexcept;
+
+ private:
+  wait_entry* first_ = nullptr;
+  wait_entry* last_ = nullptr;
+};
+
 class wait_list {
  public:
   wait_list(const wait_list&) = delete;
   wait_list& operator=(const wait_list&) = delete;
 
+  /// Takes `one` out; false: a waker has it, and posts it.
+  bool remove(wait_entry& one) noexcept;
+
+  void lock() noexcept { lock_.lock(); }
+  void unlock() noexcept { lock_.unlock(); }
+
+  // ---- under the lock ----
+
+  void insert(wait_entry& one) noexcept { waiters_.push_back(one); }
+
+  /// Who has waited longest and who has come last, or null.
+  wait_entry* first() const noexcept { return waiters_.front(); }
+  wait_entry* last() const noexcept { return waiters_.back(); }
+
+  void take_out(wait_entry& one, wake_chain& into) noexcept {
+    one.unlink();
+    into.add(one);
+  }
+  void take_all(wake_chain& into) noexcept {
+    while (wait_entry* const one = waiters_.pop_front()) into.add(*one);
+  }
+
+ protected:
+  wait_list() noexcept = default;
+  ~wait_list() { MAGPIE_ASSERT(waiters_.empty() && "destroyed while somebody waits"); }
+
+ private:
+  spin_lock lock_;
+  intrusive_list<wait_entry> waiters_;
+};
+
+/// A list of those who wait for the same thing to come about.  Listing looks at `came` under the
+/// lock, and the source takes the lock after it has come.  One who is listed after a wake is not
+/// woken by it, although the source may have been taken back meanwhile (a tracker's `reopen`).
+class wait_source : public wait_list {
+ public:
   /// Whether what they wait for is there; then what was done before it came is visible.
   bool came() const noexcept { return came_(*this); }
 
@@ -51,29 +118,18 @@ class wait_list {
     insert(one);
     return true;
   }
-  /// Takes `one` out; false: a waker has it, and posts it.
-  bool remove(wait_entry& one) noexcept;
 
-  /// For one who has more to decide between the look at `came` and the listing.
-  void lock() noexcept { lock_.lock(); }
-  void unlock() noexcept { lock_.unlock(); }
-  void insert(wait_entry& one) noexcept { waiters_.push_back(one); }
+  /// Posts all who are listed; after it has come.
+  void wake() noexcept;
 
  protected:
-  using came_function = bool (*)(const wait_list&) noexcept;
+  using came_function = bool (*)(const wait_source&) noexcept;
 
-  explicit wait_list(came_function came) noexcept : came_(came) {}
-  ~wait_list() { MAGPIE_ASSERT(waiters_.empty()); }
-
-  /// Takes out all who are listed, under the lock.
-  wait_entry* take_all() noexcept;
-  /// Posts what `take_all` gave, without the lock.
-  static void post_all(wait_entry* first) noexcept;
+  explicit wait_source(came_function came) noexcept : came_(came) {}
+  ~wait_source() = default;
 
  private:
   came_function came_;
-  spin_lock lock_;
-  intrusive_list<wait_entry> waiters_;
 };
 
 }  // namespace detail

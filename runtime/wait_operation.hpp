@@ -1,4 +1,5 @@
-/// The awaitable that waits in a wait list: `cancellation_token::cancelled`, `task_tracker::wait`.
+/// The awaitable that waits in a wait list until its source has come, for all who wait:
+/// `cancellation_token::cancelled`, `task_tracker::wait`.
 ///
 /// The lock of the list orders the begin, the wake and the stop: whoever wakes or stops between the
 /// entering of the scope and the listing waits for the lock, and then finds the waiter listed.  One
@@ -23,7 +24,7 @@ class wait_operation : public operation {
   using value_type = void;
 
   /// Without a list it completes at once, with the error `missing` if that is one.
-  explicit wait_operation(wait_list* in, std::errc missing = {}) noexcept
+  explicit wait_operation(wait_source* in, std::errc missing = {}) noexcept
       : operation(&woken, &cancel_wait), list_(in), missing_(missing) {}
   wait_operation(wait_operation&& other) noexcept
       : operation(std::move(other)), list_(other.list_), missing_(other.missing_) {}
@@ -45,7 +46,7 @@ class wait_operation : public operation {
   static void cancel_wait(operation& op) noexcept;
   bool wait() noexcept;
 
-  wait_list* list_;
+  wait_source* list_;
   wait_entry waiter_;
   std::errc missing_;
   bool waits_ = false;  ///< It began, and is or was listed.

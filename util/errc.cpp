@@ -21,6 +21,8 @@ class category final : public std::error_category {
         return "runtime is shut down";
       case errc::unsupported:
         return "not supported by this reactor or kernel";
+      case errc::closed:
+        return "closed";
     }
     return "unknown magpie error " + std::to_string(code);
   }

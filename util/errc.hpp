@@ -15,6 +15,7 @@ enum class errc {
   aborted,           ///< The joined task was aborted through its handle.
   runtime_shutdown,  ///< The runtime no longer takes work.
   unsupported,       ///< The reactor or the kernel cannot do this.
+  closed,            ///< What was asked was closed, or its other side has gone.
 };
 
 /// The category of `errc`: name "magpie".

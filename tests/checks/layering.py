@@ -26,6 +26,7 @@ NO_TEST_OF_ITS_OWN = {
     "runtime/continuation": "delivery is what task_test and task_depth_test are about",
     "runtime/dump_signal": "raises the signal: task_dump_test, tests/system/debugging.py",
     "runtime/fail": "task_test and error_trace_test",
+    "runtime/grant_operation": "through sync: semaphore_test, notify_test, sync_torture_test",
     "runtime/interrupted": "timeout_test, cancellation_token_test, stop_token_test",
     "runtime/io_operation": "through sockets on every reactor: tests/net",
     "runtime/operation": "its protocol: stop_scope_test and stop_torture_test",

@@ -12,24 +12,26 @@ namespace magpie::tests {
 namespace {
 
 using detail::wait_entry;
-using detail::wait_list;
 using detail::wait_operation;
+using detail::wait_source;
 
 /// Comes when it is told to.
-class bell : public wait_list {
+class bell : public wait_source {
  public:
-  bell() noexcept : wait_list(&has_rung) {}
+  bell() noexcept : wait_source(&has_rung) {}
 
   void ring() noexcept {
-    lock();
-    rung_ = true;
-    wait_entry* const all = take_all();
-    unlock();
-    post_all(all);
+    {
+      lock_scope guard(*this);
+      rung_ = true;
+    }
+    wake();
   }
 
  private:
-  static bool has_rung(const wait_list& of) noexcept { return static_cast<const bell&>(of).rung_; }
+  static bool has_rung(const wait_source& of) noexcept {
+    return static_cast<const bell&>(of).rung_;
+  }
 
   bool rung_ = false;
 };
