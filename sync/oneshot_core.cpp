@@ -22,8 +22,8 @@ void oneshot_core::offer(oneshot_entry& one, wake_chain&) noexcept {
   for (;;) {
     one.is = look(now, one.end);
     if (one.is != grant::waiting || (now & waiting) != 0) return;
-    // The mark publishes nothing: the list is under the lock.  Acquire on failure: (B).
-    if (word_.compare_exchange_weak(now, now | waiting, order::relaxed, order::acquire)) return;
+    // The mark publishes nothing: the list is under the lock.  Acquire for what it fails by: (B).
+    if (word_.compare_exchange_weak(now, now | waiting, order::acquire, order::acquire)) return;
   }
 }
 

@@ -111,7 +111,7 @@ class oneshot_core : public magpie::detail::wait_list {
   bool let_go(std::uint32_t gone) noexcept;
 
   atomic<std::uint32_t> word_{0};
-  bool taken_ = false;  ///< The receiver's, and of who frees the block.
+  plain<bool> taken_{false};  ///< The receiver's, and of who frees the block.
 };
 
 }  // namespace magpie::sync::detail

@@ -17,7 +17,7 @@ void permit_queue::offer(permit_entry& one, wake_chain&) noexcept {
     if (!enough && (now & waiters) != 0) return;
     std::uint64_t next = enough ? now - one.count * one_permit : now | waiters;
     if (first() == nullptr && enough) next &= ~waiters;
-    // (A) when it takes; the mark alone publishes nothing: the list is under the lock.
+    // (A), also when it leaves the mark: who serves it relies on that.
     if (!word_.compare_exchange_weak(now, next, order::acquire, order::relaxed)) continue;
     if (enough) one.is = grant::granted;
     return;
@@ -38,7 +38,7 @@ void permit_queue::release_in_line(std::size_t count) noexcept {
   wake_chain woken;
   {
     lock_scope guard(*this);
-    // (C) with (A) and (D)
+    // (C) with (A)
     const std::uint64_t before = word_.fetch_add(count * one_permit, order::release);
     MAGPIE_ASSERT(permits_in(before) + count <= permits_max && "more permits than there can be");
     serve(woken);
@@ -51,7 +51,9 @@ void permit_queue::release_in_line(std::size_t count) noexcept {
 void permit_queue::serve(wake_chain& woken) noexcept {
   while (permit_entry* const one = first_in_line()) {
     if (permits_in(word_.load(order::relaxed)) < one->count) return;
-    word_.fetch_sub(one->count * one_permit, order::acquire);  // (D) with (B) and (C)
+    // Relaxed: what was released before the mark was acquired by whoever left it, and the rest came
+    // by the lock.
+    word_.fetch_sub(one->count * one_permit, order::relaxed);
     one->is = grant::granted;
     take_out(*one, woken);
   }

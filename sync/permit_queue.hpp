@@ -11,7 +11,7 @@
 ///     p             p >= n: -> p-n  (A)          -> p+n  (B)            lists one: -> WAITERS
 ///                   else waits
 ///     p | WAITERS   by the lock: alone there,    by the lock: p+n  (C)  serves the first while
-///                   p >= n: -> p-n, no WAITERS   and serves             it has enough  (D)
+///                   p >= n: -> p-n, no WAITERS   and serves             it has enough
 ///                   else waits
 ///     … | CLOSED    refused                      as without             refuses who waited
 ///
@@ -24,8 +24,9 @@
 /// *the queue may be destroyed by whoever has got the last permit*, also while the one that
 /// released it is still on its way out of `release`.
 ///
-/// (A), (D) acquire and (B), (C) release: who has a permit sees what was done by those who had it
+/// (A) acquires and (B), (C) release: who has a permit sees what was done by those who had it
 /// before.  Each change of the word is a read-modify-write: all of them are one release sequence.
+/// Who is served by the lock sees it by the lock, and by the (A) of whoever left the mark.
 ///
 /// Threads: any, for everything.
 #pragma once

@@ -276,6 +276,8 @@ struct stage {
 
   detail::context here;
   int blocks = 0;
+  /// Called by whoever frees a block, which must see what the others did to it.
+  void (*when_freed)(stage&) = nullptr;
 };
 
 }  // namespace model
@@ -290,6 +292,7 @@ void* frame_allocate_slowly(std::size_t size) noexcept {
 }
 void frame_free_slowly(void* memory, std::size_t size) noexcept {
   --model::stage_now->blocks;
+  if (model::stage_now->when_freed != nullptr) model::stage_now->when_freed(*model::stage_now);
   std::memset(memory, 0xdd, size);  // who comes too late stumbles
   std::free(memory);
 }
