@@ -1,7 +1,7 @@
 /// Model: the line for permits, through semaphores. No permit is lost or doubled however requests,
-/// releases, stops and closings meet; who has one sees what was done by those who had it before; who
-/// waits is told once; whoever got the last permit may destroy the semaphore while its releaser is
-/// on its way out. All of it is the real source; tasks.hpp says what stands for frames.
+/// releases, stops and closings meet; who has one sees what was done by those who had it before;
+/// who waits is told once; whoever got the last permit may destroy the semaphore while its releaser
+/// is on its way out. All of it is the real source; tasks.hpp says what stands for frames.
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>
