@@ -12,7 +12,11 @@ void wake_chain::post() noexcept {
   while (next != nullptr) {
     wait_entry* const one = next;
     next = one->next_woken;  // once it is posted it may be gone
-    one->root->post(*one->work);
+    if (one->root != nullptr) {
+      one->root->post(*one->work);
+    } else {
+      one->work->run(*one->work);  // wakes a thread, no more
+    }
   }
 }
 

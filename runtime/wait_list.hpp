@@ -36,7 +36,8 @@ struct task_root;
 
 namespace detail {
 
-/// Waits in a list; then `work` is posted for `root`.
+/// Waits in a list; then `work` is posted for `root`.  Without a root it is a thread's, and is run
+/// by the waker; see thread_wait.hpp.
 struct wait_entry : list_node {
   runnable* work = nullptr;
   task_root* root = nullptr;

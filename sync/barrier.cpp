@@ -1,6 +1,9 @@
 #include <magpie/sync/barrier.hpp>
 
-namespace magpie::sync::detail {
+#include <magpie/runtime/thread_wait.hpp>
+
+namespace magpie::sync {
+namespace detail {
 
 using magpie::detail::grant;
 using magpie::detail::wake_chain;
@@ -37,4 +40,12 @@ void barrier_list::offer(barrier_entry& one, wake_chain& woken) noexcept {
   arrived_.store(arrived_.load(order::relaxed) + 1, order::relaxed);  // the lock publishes it
 }
 
-}  // namespace magpie::sync::detail
+}  // namespace detail
+
+bool barrier::blocking_arrive_and_wait() noexcept {
+  detail::barrier_entry one;
+  magpie::detail::blocking_grant(list_, one);
+  return one.leads;
+}
+
+}  // namespace magpie::sync

@@ -92,6 +92,9 @@ class barrier {
   /// for each of the others.
   detail::barrier_operation arrive_and_wait() noexcept { return detail::barrier_operation(list_); }
 
+  /// The same for a thread that is no worker (asserted).  Cost: blocks the thread.
+  bool blocking_arrive_and_wait() noexcept;
+
   std::size_t size() const noexcept { return list_.size(); }
 
  private:

@@ -15,6 +15,7 @@
 /// destroy it.
 #pragma once
 
+#include <magpie/runtime/thread_wait.hpp>
 #include <magpie/runtime/wait_list.hpp>
 #include <magpie/sync/source_wait.hpp>
 #include <magpie/util/atomic.hpp>
@@ -62,6 +63,9 @@ class event {
   /// Errors: stopped.  Stop: ends the wait; nothing is consumed.
   /// Threads: any number of tasks.  Cost: no allocation.
   detail::source_wait wait() noexcept { return detail::source_wait(source_); }
+
+  /// The same for a thread that is no worker (asserted).  Cost: blocks the thread.
+  void blocking_wait() noexcept { magpie::detail::blocking_wait(source_); }
 
  private:
   detail::event_source source_;

@@ -13,6 +13,7 @@
 /// destroy it.
 #pragma once
 
+#include <magpie/runtime/thread_wait.hpp>
 #include <magpie/runtime/wait_list.hpp>
 #include <magpie/sync/source_wait.hpp>
 #include <magpie/util/atomic.hpp>
@@ -66,6 +67,9 @@ class latch {
   /// Errors: stopped.  Stop: ends the wait; what was counted stays so.
   /// Threads: any number of tasks.  Cost: no allocation.
   detail::source_wait wait() noexcept { return detail::source_wait(source_); }
+
+  /// The same for a thread that is no worker (asserted).  Cost: blocks the thread.
+  void blocking_wait() noexcept { magpie::detail::blocking_wait(source_); }
 
  private:
   detail::latch_source source_;

@@ -80,6 +80,10 @@ class mutex {
   /// Threads: any number of tasks.  Cost: an exchange when it is free; no allocation.
   detail::lock_operation lock() noexcept { return detail::lock_operation(queue_); }
 
+  /// The same for a thread that is no worker (asserted): it waits in the same line.
+  /// Cost: blocks the thread.
+  mutex_guard blocking_lock() noexcept;
+
   /// Takes the lock if it is free.  Threads: any.
   std::optional<mutex_guard> try_lock() noexcept;
 

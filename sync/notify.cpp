@@ -1,5 +1,7 @@
 #include <magpie/sync/notify.hpp>
 
+#include <magpie/runtime/thread_wait.hpp>
+
 namespace magpie::sync {
 
 using magpie::detail::grant;
@@ -57,6 +59,11 @@ void detail::notify_list::wake_all() noexcept {
     }
   }
   woken.post();
+}
+
+void notify::blocking_notified() noexcept {
+  detail::notify_entry one(list_.count());
+  magpie::detail::blocking_grant(list_, one);
 }
 
 bool notify::try_notified() noexcept {

@@ -108,6 +108,10 @@ class notify {
   /// Threads: any number of tasks.  Cost: no allocation; a lock.
   detail::notified_operation notified() noexcept { return detail::notified_operation(list_); }
 
+  /// The same for a thread that is no worker (asserted): it waits in the same line.
+  /// Cost: blocks the thread.
+  void blocking_notified() noexcept;
+
   /// Takes the permit if there is one.  Threads: any.
   bool try_notified() noexcept;
 

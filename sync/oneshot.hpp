@@ -19,6 +19,7 @@
 
 #include <magpie/runtime/frame_pool.hpp>
 #include <magpie/runtime/grant_operation.hpp>
+#include <magpie/runtime/thread_wait.hpp>
 #include <magpie/sync/oneshot_core.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/errc.hpp>
@@ -197,6 +198,15 @@ class [[nodiscard]] oneshot_receiver {
   /// Errors: closed, when none will come; stopped.  Stop: a value that has come stays.
   /// Threads: one task at a time.  Cost: no allocation.
   detail::receive_operation<T> receive() noexcept { return detail::receive_operation<T>(core()); }
+
+  /// The same for a thread that is no worker (asserted).
+  /// Errors: closed.  Cost: blocks the thread.
+  result<T> blocking_receive() {
+    detail::oneshot_entry wanted(detail::oneshot_end::receiver);
+    magpie::detail::blocking_grant(core(), wanted);
+    if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
+    return state_->take_value();
+  }
 
   /// The value if it is there.
   /// Errors: resource_unavailable_try_again, when it may still come; closed.

@@ -1,5 +1,6 @@
 #include <magpie/sync/semaphore.hpp>
 
+#include <magpie/runtime/thread_wait.hpp>
 #include <magpie/util/errc.hpp>
 
 namespace magpie::sync {
@@ -9,6 +10,14 @@ result<semaphore_permit> semaphore::try_acquire(std::size_t count) noexcept {
   detail::permit_entry wanted(count);
   if (!queue_.take(wanted))
     return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
+  if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
+  return semaphore_permit(detail::held_permits(&queue_, count));
+}
+
+result<semaphore_permit> semaphore::blocking_acquire(std::size_t count) noexcept {
+  MAGPIE_ASSERT(count <= permits_max);
+  detail::permit_entry wanted(count);
+  magpie::detail::blocking_grant(queue_, wanted);
   if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
   return semaphore_permit(detail::held_permits(&queue_, count));
 }

@@ -101,6 +101,10 @@ class semaphore {
     return detail::acquire_operation(queue_, count);
   }
 
+  /// The same for a thread that is no worker (asserted): it waits in the same line.
+  /// Errors: closed.  Cost: blocks the thread.
+  result<semaphore_permit> blocking_acquire(std::size_t count = 1) noexcept;
+
   /// Takes them if they are there and nobody waits.
   /// Errors: resource_unavailable_try_again; closed.  Threads: any.
   result<semaphore_permit> try_acquire(std::size_t count = 1) noexcept;

@@ -42,6 +42,7 @@ NO_TEST_OF_ITS_OWN = {
     "runtime/scope_walk": "live_tasks_test and tests/model/stop_scope_model",
     "runtime/steal": "a part of worker: runtime_test, local_queue_test, fork_deque_test",
     "runtime/task_root": "data",
+    "runtime/thread_wait": "through what blocks: tests/sync/blocking_test",
     "runtime/timer": "through sleep_test, timeout_test and timer_wheel_test",
     "runtime/token_node": "through cancellation_token_test and tests/model/token_model",
     "runtime/transfer": "a million awaits in a row: task_depth_test",

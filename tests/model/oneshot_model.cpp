@@ -1,9 +1,10 @@
 /// Model: a oneshot channel. A value is received or comes back, whole and once, whoever sends,
 /// waits, is stopped, closes and goes meanwhile; nobody waits for what cannot come; the block is
-/// freed once, by the last of the two ends, and the value in it destroyed. All of it is the real source;
-/// tasks.hpp says what stands for frames.
+/// freed once, by the last of the two ends, and the value in it destroyed. All of it is the real
+/// source; tasks.hpp says what stands for frames.
 #include <magpie/tests/model/tasks.hpp>
 
+#include <magpie/runtime/thread_wait.cpp>
 #include <magpie/runtime/wait_list.cpp>
 #include <magpie/sync/oneshot.hpp>
 #include <magpie/sync/oneshot_core.cpp>

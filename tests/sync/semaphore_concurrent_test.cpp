@@ -1,9 +1,11 @@
 /// `semaphore` with many tasks on many workers, and with threads outside.
 #include <magpie/sync/semaphore.hpp>
 
+#include <magpie/runtime/spawn_local.hpp>
 #include <magpie/tests/sync/world.hpp>
 
 #include <thread>
+#include <vector>
 
 namespace magpie::tests {
 namespace {
@@ -104,6 +106,50 @@ TEST(semaphore, concurrent_threads_outside_give_back) {
   EXPECT_TRUE(run_in_cell(scenario()));
   outside.join();
   EXPECT_EQ(some.available(), 0U);
+}
+
+/// Tasks that are tied to their workers stand in the same line, and go on at home.
+TEST(semaphore, concurrent_pinned_tasks_wait_as_others) {
+  MAGPIE_NEED_CELL();
+  const auto scenario = []() -> task<> {
+    semaphore one(1);
+    int sum = 0;
+    const auto adds = [](semaphore& by, int& up) -> task<> {
+      const std::size_t home = detail::this_context().index;
+      for (int i = 0; i < 200; ++i) {
+        const auto permit = co_await by.acquire();
+        EXPECT_EQ(detail::this_context().index, home);
+        const int seen = up;
+        co_await yield();
+        up = seen + 1;
+      }
+    };
+    std::vector<join_handle<void>> all;
+    for (int i = 0; i < 4; ++i) all.push_back(spawn_local(adds(one, sum)));
+    for (auto& each : all) co_await each.join();
+    EXPECT_EQ(sum, 800);
+  };
+  EXPECT_TRUE(run_in_cell(scenario()));
+}
+
+task<> counts_up(semaphore& one, int& sum) {
+  for (int i = 0; i < 500; ++i) {
+    const auto permit = co_await one.acquire();
+    const int seen = sum;
+    if (i % 3 == 0) co_await yield();
+    sum = seen + 1;
+  }
+}
+
+/// Tasks of two runtimes share a semaphore: each is posted at home.
+TEST(semaphore, concurrent_tasks_of_two_runtimes_share_it) {
+  MAGPIE_NEED_KERNEL();
+  semaphore one(1);
+  int sum = 0;
+  std::thread other([&] { EXPECT_TRUE(run_in_cell(counts_up(one, sum))); });
+  EXPECT_TRUE(run_in_cell(counts_up(one, sum)));
+  other.join();
+  EXPECT_EQ(sum, 1000);
 }
 
 /// Whoever gets the permit destroys the semaphore, while the one that gave it is on its way out.
