@@ -1,26 +1,21 @@
 #include <magpie/runtime/thread_wait.hpp>
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 namespace magpie::detail {
 
-thread_wait::thread_wait() noexcept : runnable(&wake) {}
-
-thread_wait::~thread_wait() {
-  ::pthread_cond_destroy(&ended_);
-  ::pthread_mutex_destroy(&mutex_);
-}
-
 void thread_wait::wait() noexcept {
-  ::pthread_mutex_lock(&mutex_);
-  while (!woken_) ::pthread_cond_wait(&ended_, &mutex_);
-  ::pthread_mutex_unlock(&mutex_);
+  static_assert(sizeof woken_ == sizeof(std::uint32_t));
+  while (woken_.load(order::acquire) == 0)  // (W)
+    ::syscall(SYS_futex, &woken_, FUTEX_WAIT_PRIVATE, 0, nullptr);
 }
 
 void thread_wait::wake(runnable& work) noexcept {
   auto& self = static_cast<thread_wait&>(work);
-  ::pthread_mutex_lock(&self.mutex_);  // the waiter returns only after we let go
-  self.woken_ = true;
-  ::pthread_cond_signal(&self.ended_);
-  ::pthread_mutex_unlock(&self.mutex_);
+  self.woken_.store(1, order::release);  // (W); from here on it may be gone
+  ::syscall(SYS_futex, &self.woken_, FUTEX_WAKE_PRIVATE, 1);
 }
 
 void blocking_wait(wait_source& on) noexcept {

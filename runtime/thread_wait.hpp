@@ -3,6 +3,9 @@
 /// The entry lies on the thread's stack and has no task; whoever wakes it runs its runnable, which
 /// does nothing but wake the thread.  So threads and tasks stand in one line.
 ///
+/// (W) the store that ends the wait releases what the waker did, the look of the thread acquires
+/// it.  The kernel is then told an address and no more, as the thread may be gone by then.
+///
 /// Threads: those that are no workers (asserted).  A wait is not stopped.
 #pragma once
 
@@ -11,15 +14,15 @@
 #include <magpie/runtime/runnable.hpp>
 #include <magpie/runtime/wait_list.hpp>
 #include <magpie/util/assert.hpp>
+#include <magpie/util/atomic.hpp>
 
-#include <pthread.h>
+#include <cstdint>
 
 namespace magpie::detail {
 
 class thread_wait : public runnable {
  public:
-  thread_wait() noexcept;
-  ~thread_wait();
+  thread_wait() noexcept : runnable(&wake) {}
 
   /// Returns when it was run, on whichever thread.
   void wait() noexcept;
@@ -27,9 +30,7 @@ class thread_wait : public runnable {
  private:
   static void wake(runnable& work) noexcept;
 
-  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
-  pthread_cond_t ended_ = PTHREAD_COND_INITIALIZER;
-  bool woken_ = false;  ///< Under the mutex.
+  atomic<std::uint32_t> woken_{0};
 };
 
 /// Waits until `from` has given something to `one`, or is closed.

@@ -13,10 +13,10 @@ void detail::latch_source::count_down(std::size_t count) noexcept {
   magpie::detail::wake_chain woken;
   {
     lock_scope guard(*this);
-    // acq_rel: those who are woken see what the others did before, too.
-    const std::size_t before = left_.fetch_sub(count, order::acq_rel);  // (A)
-    MAGPIE_ASSERT(before >= count && "more things than the latch was made for");
-    if (before == count) take_all(woken);
+    now = left_.load(order::acquire);  // (B)
+    MAGPIE_ASSERT(now == count && "more things than the latch was made for");
+    left_.store(0, order::relaxed);  // the lock publishes it, with what the others did
+    take_all(woken);
   }
   woken.post();
 }

@@ -7,8 +7,8 @@
 /// As `std::latch`, for tasks.  It counts what has happened and not who did it; for tasks that meet
 /// again and again there is `barrier`, and a group waits for its children by itself.
 ///
-/// (A) a count-down releases what was done before, (B) the look at the count acquires it; those of
-/// others in between are in the same release sequence.
+/// (A) a count-down releases what was done before, (B) the last one acquires it; those of others in
+/// between are in the same release sequence.  Whoever waits has it by the lock.
 /// Threads: any, with or without a runtime; `wait` is awaited on workers.  Whoever has waited may
 /// destroy it.
 #pragma once
@@ -28,7 +28,8 @@ class latch_source : public magpie::detail::wait_source {
   explicit latch_source(std::size_t count) noexcept : wait_source(&is_over), left_(count) {}
 
   void count_down(std::size_t count) noexcept;
-  std::size_t left() const noexcept { return left_.load(order::acquire); }  // (B)
+  /// Relaxed: who goes on passes the lock.
+  std::size_t left() const noexcept { return left_.load(order::relaxed); }
 
  private:
   static bool is_over(const wait_source& of) noexcept {

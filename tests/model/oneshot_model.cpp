@@ -4,7 +4,6 @@
 /// source; tasks.hpp says what stands for frames.
 #include <magpie/tests/model/tasks.hpp>
 
-#include <magpie/runtime/thread_wait.cpp>
 #include <magpie/runtime/wait_list.cpp>
 #include <magpie/sync/oneshot.hpp>
 #include <magpie/sync/oneshot_core.cpp>

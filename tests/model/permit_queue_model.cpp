@@ -4,7 +4,6 @@
 /// is on its way out. All of it is the real source; tasks.hpp says what stands for frames.
 #include <magpie/tests/model/tasks.hpp>
 
-#include <magpie/runtime/thread_wait.cpp>
 #include <magpie/runtime/wait_list.cpp>
 #include <magpie/sync/permit_queue.cpp>
 #include <magpie/sync/semaphore.cpp>

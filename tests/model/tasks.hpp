@@ -17,6 +17,7 @@
 #include <magpie/runtime/stop_scope.cpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_root.hpp>
+#include <magpie/runtime/thread_wait.hpp>
 #include <magpie/util/errc.cpp>
 
 #include <array>
@@ -168,6 +169,9 @@ std::uint64_t take_id(scheduler&) noexcept { return 1; }
 void take_locals(task_root&) noexcept {}
 void track(task_root&, stop_scope&) noexcept {}
 void drop_exception(void*) noexcept {}
+void thread_wait::wake(runnable&) noexcept {}
+void thread_wait::wait() noexcept {}
+void blocking_wait(wait_source&) noexcept {}
 bool may_log_failure() noexcept { return false; }
 task_label::task_label(const task_root&) noexcept {}
 void destroy_chain(promise_base*) noexcept {}

@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace magpie::tests {
@@ -22,8 +23,10 @@ struct listener {
   std::optional<join_handle<void>> handle;
 };
 
-task<> listens(notify& on, listener& who) {
-  const auto ended = co_await as_result(on.notified());
+using wait = decltype(std::declval<notify&>().notified());
+
+task<> listens(wait change, listener& who) {
+  const auto ended = co_await as_result(std::move(change));
   (ended ? who.heard : who.stopped) = true;
 }
 
@@ -44,11 +47,11 @@ class notify_comparison {
 
  private:
   void step() {
-    switch (by_chance_.below(9)) {
+    switch (by_chance_.below(11)) {
       case 0:
       case 1:
       case 2:
-        join_in();
+        if (line_.size() < 10) join_in(real_.notified());
         break;
       case 3:
         real_.notify_one();
@@ -63,12 +66,19 @@ class notify_comparison {
         real_.notify_all();
         for (auto& each : line_) heard_.push_back(std::move(each));
         line_.clear();
+        covered_ = made_.size();
         break;
       case 6:
         if (!line_.empty()) stop(by_chance_.below(line_.size()));
         break;
       case 7:
         notify_and_stop();
+        break;
+      case 8:
+        if (made_.size() < 5) made_.push_back(real_.notified());
+        break;
+      case 9:
+        begin_one_that_was_made();
         break;
       default:
         EXPECT_EQ(real_.try_notified(), permit_);
@@ -77,14 +87,27 @@ class notify_comparison {
     }
   }
 
-  void join_in() {
-    if (line_.size() > 10) return;
+  void join_in(wait change) {
     auto& who = line_.emplace_back(std::make_unique<listener>());
-    who->handle.emplace(spawn(listens(real_, *who)));
+    who->handle.emplace(spawn(listens(std::move(change), *who)));
     if (!permit_) return;
     permit_ = false;
     heard_.push_back(std::move(who));
     line_.pop_back();
+  }
+
+  /// The oldest of them: by a `notify_all` that came since, or as one that was made now.
+  void begin_one_that_was_made() {
+    if (made_.empty() || line_.size() >= 10) return;
+    wait change = std::move(made_.front());
+    made_.pop_front();
+    if (covered_ == 0) {
+      join_in(std::move(change));
+      return;
+    }
+    --covered_;
+    auto& who = heard_.emplace_back(std::make_unique<listener>());
+    who->handle.emplace(spawn(listens(std::move(change), *who)));
   }
 
   void give(bool newest) {
@@ -122,6 +145,8 @@ class notify_comparison {
   dice by_chance_;
   notify real_;
   bool permit_ = false;
+  std::deque<wait> made_;    ///< And not begun.
+  std::size_t covered_ = 0;  ///< How many of them, the oldest, were made before a `notify_all`.
   std::deque<std::unique_ptr<listener>> line_;
   std::vector<std::unique_ptr<listener>> heard_;
   std::vector<std::unique_ptr<listener>> stopped_;
