@@ -1,7 +1,7 @@
 /// Model: notifications, barriers, events and latches. No notification is lost, whoever is stopped
-/// meanwhile, and `notify_all` covers what was made before; a round of a barrier is over for all who
-/// arrived or for none; whoever goes on sees what the others did before, and may destroy what it
-/// waited for. All of it is the real source; tasks.hpp says what stands for frames.
+/// meanwhile, and `notify_all` covers what was made before; a round of a barrier is over for all
+/// who arrived or for none; whoever goes on sees what the others did before, and may destroy what
+/// it waited for. All of it is the real source; tasks.hpp says what stands for frames.
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>
