@@ -125,7 +125,9 @@ class channel_comparison {
     const int value = static_cast<int>(by_chance_.below(1000));
     const auto sent = sender_.send(value);
     EXPECT_EQ(sent.has_value(), !closed_);
-    if (!sent) EXPECT_EQ(sent.error(), value);
+    if (!sent) {
+      EXPECT_EQ(sent.error(), value);
+    }
     if (sent) value_ = value;
     has_sender_ = false;
     if (receiving_ && by_chance_.below(2) == 0) stop(receiving_);  // before it runs
@@ -177,7 +179,9 @@ class channel_comparison {
       }
     }
     stopped_ = nullptr;
-    if (has_sender_) EXPECT_EQ(sender_.is_closed(), closed_);
+    if (has_sender_) {
+      EXPECT_EQ(sender_.is_closed(), closed_);
+    }
   }
 
   dice& by_chance_;

@@ -261,7 +261,9 @@ TEST(oneshot, concurrent_c55_a_close_beside_a_send) {
       auto [sender, receiver] = oneshot<std::unique_ptr<int>>();
       const auto sends = [](oneshot_sender<std::unique_ptr<int>> to, int value) -> task<bool> {
         auto sent = to.send(std::make_unique<int>(value));
-        if (!sent) EXPECT_EQ(*sent.error(), value);
+        if (!sent) {
+          EXPECT_EQ(*sent.error(), value);
+        }
         co_return sent.has_value();
       };
       auto sending = spawn(sends(std::move(sender), i));
@@ -270,7 +272,9 @@ TEST(oneshot, concurrent_c55_a_close_beside_a_send) {
       auto got = receiver.try_receive();
       const auto sent = co_await sending.join();
       EXPECT_EQ(got.has_value(), *sent);
-      if (got) EXPECT_EQ(**got, i);
+      if (got) {
+        EXPECT_EQ(**got, i);
+      }
     }
   };
   EXPECT_TRUE(run_in_cell(scenario()));
@@ -285,7 +289,9 @@ TEST(oneshot, concurrent_ends_go_at_once) {
       const auto value = std::make_shared<int>(i);
       const auto receives_it = [](oneshot_receiver<std::shared_ptr<int>> from) -> task<> {
         const auto got = co_await as_result(from.receive());
-        if (!got) EXPECT_EQ(got.error(), errc::closed);
+        if (!got) {
+          EXPECT_EQ(got.error(), errc::closed);
+        }
       };
       auto receiving = spawn(receives_it(std::move(receiver)));
       if (i % 3 == 0) co_await yield();

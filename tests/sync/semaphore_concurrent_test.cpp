@@ -25,7 +25,9 @@ TEST(semaphore, concurrent_c41_close_beside_those_who_come) {
         const auto ended = co_await as_result(from.acquire(count));
         if (ended) co_await yield();
         (ended ? yes : no).fetch_add(1, order::relaxed);
-        if (!ended) EXPECT_EQ(ended.error(), errc::closed);
+        if (!ended) {
+          EXPECT_EQ(ended.error(), errc::closed);
+        }
       };
       co_await with_task_group([&](task_group& group) -> task<> {
         for (int i = 0; i < 6; ++i)
