@@ -183,9 +183,17 @@ struct send_receive_and_stop : scenario<send_receive_and_stop, 3>, world {
   }
 };
 
-/// A close, and a look, beside a send: received or back.
-struct send_and_close : scenario<send_and_close, 2>, world {
-  void before() { world::before(); }
+/// A close, and a look, beside a send: received or back.  Also where a receive was given up before,
+/// so that there is a mark and both come by the lock.
+template <bool Marked>
+struct send_and_close : scenario<send_and_close<Marked>, 2>, world {
+  void before() {
+    world::before();
+    if (!Marked) return;
+    begin_receive();
+    who[0]->scope.request_stop();
+    MAGPIE_ASSERT(finish_receive() == magpie::errc::stopped);
+  }
   void thread(unsigned index) {
     if (index == 1) {
       send();
@@ -278,7 +286,8 @@ int main(int argc, char** argv) {
                      entry<send_and_receive<true>>("send_to_who_waits", 3),
                      entry<go_and_receive<false>>("go_and_receive", 3),
                      entry<go_and_receive<true>>("go_from_who_waits", 3),
-                     entry<send_and_close>("send_and_close", 3),
+                     entry<send_and_close<false>>("send_and_close", 3),
+                     entry<send_and_close<true>>("send_and_close_marked", 3),
                      entry<send_and_leave>("send_and_leave", 3),
                      entry<send_and_leave_marked>("send_and_leave_marked", 3),
                      entry<hear_and_leave<false>>("hear_and_leave", 3),
