@@ -3,7 +3,6 @@
 namespace magpie::sync::detail {
 
 using magpie::detail::grant;
-using magpie::detail::wait_entry;
 using magpie::detail::wake_chain;
 
 void permit_queue::offer(permit_entry& one, wake_chain&) noexcept {
