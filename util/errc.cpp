@@ -23,6 +23,8 @@ class category final : public std::error_category {
         return "not supported by this reactor or kernel";
       case errc::closed:
         return "closed";
+      case errc::refused:
+        return "refused without trying";
     }
     return "unknown magpie error " + std::to_string(code);
   }

@@ -16,6 +16,7 @@ enum class errc {
   runtime_shutdown,  ///< The runtime no longer takes work.
   unsupported,       ///< The reactor or the kernel cannot do this.
   closed,            ///< What was asked was closed, or its other side has gone.
+  refused,           ///< It was not tried: a limit or a breaker said no.
 };
 
 /// The category of `errc`: name "magpie".

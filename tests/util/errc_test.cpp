@@ -28,7 +28,7 @@ TEST(errc_test, is_told_apart_from_the_kernels_codes) {
 TEST(errc_test, every_code_has_a_text_of_its_own) {
   std::set<std::string> texts;
   for (const errc code : {errc::stopped, errc::deadline, errc::aborted, errc::runtime_shutdown,
-                          errc::unsupported, errc::closed}) {
+                          errc::unsupported, errc::closed, errc::refused}) {
     const std::error_code made = code;
     EXPECT_TRUE(made);
     EXPECT_STREQ(made.category().name(), "magpie");
