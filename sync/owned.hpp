@@ -11,6 +11,7 @@
 #pragma once
 
 #include <magpie/sync/mutex.hpp>
+#include <magpie/sync/rwlock.hpp>
 #include <magpie/sync/semaphore.hpp>
 #include <magpie/util/result.hpp>
 
@@ -22,7 +23,7 @@
 
 namespace magpie::sync {
 
-/// `Held` (a permit, a guard) of an `Of` (a semaphore, a mutex), and a share of the latter.
+/// `Held` (a permit, a guard) of an `Of` (a semaphore, a lock), and a share of the latter.
 template <class Held, class Of>
 class [[nodiscard("without a name it is given back at once")]] owned {
  public:
@@ -57,6 +58,13 @@ class [[nodiscard("without a name it is given back at once")]] owned {
   {
     held_.merge(std::move(other.held_));
   }
+  /// As that of a writer's guard; this one is used up.
+  auto downgrade() noexcept
+    requires requires(Held& held) { held.downgrade(); }
+  {
+    auto reading = held_.downgrade();
+    return owned<decltype(reading), Of>(std::move(of_), std::move(reading));
+  }
 
  private:
   std::shared_ptr<Of> of_;
@@ -65,6 +73,8 @@ class [[nodiscard("without a name it is given back at once")]] owned {
 
 using owned_permit = owned<semaphore_permit, semaphore>;
 using owned_mutex_guard = owned<mutex_guard, mutex>;
+using owned_read_guard = owned<rwlock_read_guard, rwlock>;
+using owned_write_guard = owned<rwlock_write_guard, rwlock>;
 
 namespace detail {
 
@@ -75,7 +85,7 @@ struct share {
 
 /// `Inner`, which waits for something of `Of`, and a share of that, which goes last.
 template <class Inner, class Of>
-class owned_operation final : share<Of>, public Inner {
+class owned_operation : share<Of>, public Inner {
  public:
   using value_type = owned<typename Inner::value_type, Of>;
 
@@ -117,6 +127,31 @@ inline std::optional<owned_mutex_guard> try_lock_owned(std::shared_ptr<mutex> of
   auto guard = of->try_lock();
   if (!guard) return std::nullopt;
   return owned_mutex_guard(std::move(of), *std::move(guard));
+}
+
+/// As `rwlock::read` and `rwlock::write`; the lock lives as long as the guard.  `of` must not be
+/// null.
+inline auto read_owned(std::shared_ptr<rwlock> of) noexcept {
+  rwlock& from = *of;
+  return detail::owned_operation<detail::rwlock_operation<rwlock_read_guard>, rwlock>(std::move(of),
+                                                                                      from.read());
+}
+inline auto write_owned(std::shared_ptr<rwlock> of) noexcept {
+  rwlock& from = *of;
+  return detail::owned_operation<detail::rwlock_operation<rwlock_write_guard>, rwlock>(
+      std::move(of), from.write());
+}
+
+/// As `rwlock::try_read` and `rwlock::try_write`.
+inline std::optional<owned_read_guard> try_read_owned(std::shared_ptr<rwlock> of) noexcept {
+  auto guard = of->try_read();
+  if (!guard) return std::nullopt;
+  return owned_read_guard(std::move(of), *std::move(guard));
+}
+inline std::optional<owned_write_guard> try_write_owned(std::shared_ptr<rwlock> of) noexcept {
+  auto guard = of->try_write();
+  if (!guard) return std::nullopt;
+  return owned_write_guard(std::move(of), *std::move(guard));
 }
 
 }  // namespace magpie::sync

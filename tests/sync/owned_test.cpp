@@ -9,6 +9,7 @@ namespace magpie::tests {
 namespace {
 
 using sync::mutex;
+using sync::rwlock;
 using sync::semaphore;
 
 TEST(owned, keeps_what_it_is_held_of_alive) {
@@ -81,6 +82,28 @@ TEST(owned, a_wait_keeps_it_alive) {
     EXPECT_TRUE(seen.expired());
   };
   EXPECT_TRUE(run_on(one_at_a_time(), scenario()));
+}
+
+TEST(owned, readers_and_writers_hold_a_share) {
+  const auto scenario = []() -> task<> {
+    auto shared = std::make_shared<rwlock>();
+    const std::weak_ptr<rwlock> seen = shared;
+    auto reading = co_await sync::read_owned(shared);
+    EXPECT_TRUE(sync::try_read_owned(shared));
+    EXPECT_FALSE(sync::try_write_owned(shared));
+    reading->unlock();
+    reading = sync::owned_read_guard();
+    auto writing = co_await sync::write_owned(shared);
+    EXPECT_FALSE(sync::try_read_owned(shared));
+    shared.reset();
+    reading = writing.downgrade();
+    EXPECT_EQ(writing.of(), nullptr);
+    EXPECT_EQ(reading.of().use_count(), 1);
+    EXPECT_TRUE(sync::try_read_owned(reading.of()));
+    reading = sync::owned_read_guard();
+    EXPECT_TRUE(seen.expired());
+  };
+  EXPECT_TRUE(run_in_simulation(scenario()));
 }
 
 }  // namespace
