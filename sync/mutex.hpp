@@ -45,6 +45,9 @@ class [[nodiscard("without a name the mutex is unlocked at once")]] mutex_guard 
   /// Unlocks now.  Threads: any.  Cost: an exchange when nobody waits.
   void unlock() noexcept { held_.release(); }
 
+  /// For the library: `condition` gives it up and has it again in the middle of a wait.
+  detail::held_permits& held() noexcept { return held_; }
+
  private:
   detail::held_permits held_;
 };

@@ -33,16 +33,18 @@ bool permit_queue::take(permit_entry& one) noexcept {
   return try_take(one);
 }
 
-void permit_queue::release_in_line(std::size_t count) noexcept {
+void permit_queue::release_and_post(std::size_t count) noexcept {
   wake_chain woken;
-  {
-    lock_scope guard(*this);
-    // (C) with (A)
-    const std::uint64_t before = word_.fetch_add(count * one_permit, order::release);
-    MAGPIE_ASSERT(permits_in(before) + count <= permits_max && "more permits than there can be");
-    serve(woken);
-  }
+  release_in_line(count, woken);
   woken.post();
+}
+
+void permit_queue::release_in_line(std::size_t count, wake_chain& woken) noexcept {
+  lock_scope guard(*this);
+  // (C) with (A)
+  const std::uint64_t before = word_.fetch_add(count * one_permit, order::release);
+  MAGPIE_ASSERT(permits_in(before) + count <= permits_max && "more permits than there can be");
+  serve(woken);
 }
 
 /// Gives to the first in line as long as there is enough.  Under the lock; who is there has left

@@ -91,15 +91,12 @@ class permit_queue : public magpie::detail::wait_list {
 
   /// Gives back, or adds, `count` permits, and serves who waits.
   void release(std::size_t count) noexcept {
-    std::uint64_t now = word_.load(order::relaxed);  // the exchange decides
-    while ((now & waiters) == 0) {
-      MAGPIE_ASSERT(permits_in(now) + count <= permits_max && "more permits than there can be");
-      // (B) with (A).  The last access: whoever takes them may destroy the queue.
-      if (word_.compare_exchange_weak(now, now + count * one_permit, order::release,
-                                      order::relaxed))
-        return;
-    }
-    release_in_line(count);
+    if (!release_at_once(count)) release_and_post(count);
+  }
+  /// The same for who is inside of another list: whom it serves goes into `woken`, to be posted
+  /// when that is left.
+  void release(std::size_t count, magpie::detail::wake_chain& woken) noexcept {
+    if (!release_at_once(count)) release_in_line(count, woken);
   }
 
   /// Takes at most `count` of those that nobody has away for good; how many.
@@ -128,7 +125,20 @@ class permit_queue : public magpie::detail::wait_list {
   }
   permit_entry* first_in_line() const noexcept { return static_cast<permit_entry*>(first()); }
 
-  [[gnu::noinline]] void release_in_line(std::size_t count) noexcept;
+  /// If nobody waits.
+  bool release_at_once(std::size_t count) noexcept {
+    std::uint64_t now = word_.load(order::relaxed);  // the exchange decides
+    while ((now & waiters) == 0) {
+      MAGPIE_ASSERT(permits_in(now) + count <= permits_max && "more permits than there can be");
+      // (B) with (A).  The last access: whoever takes them may destroy the queue.
+      if (word_.compare_exchange_weak(now, now + count * one_permit, order::release,
+                                      order::relaxed))
+        return true;
+    }
+    return false;
+  }
+  [[gnu::noinline]] void release_and_post(std::size_t count) noexcept;
+  void release_in_line(std::size_t count, magpie::detail::wake_chain& woken) noexcept;
   void serve(magpie::detail::wake_chain& woken) noexcept;
 
   atomic<std::uint64_t> word_;
@@ -152,8 +162,12 @@ class held_permits {
   ~held_permits() { release(); }
 
   std::size_t count() const noexcept { return count_; }
+  permit_queue* queue() const noexcept { return queue_; }
   void release() noexcept {
     if (count_ != 0) queue_->release(std::exchange(count_, 0));
+  }
+  void release(magpie::detail::wake_chain& woken) noexcept {
+    if (count_ != 0) queue_->release(std::exchange(count_, 0), woken);
   }
   void forget() noexcept { count_ = 0; }
 
