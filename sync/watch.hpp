@@ -18,20 +18,19 @@
 /// `send_modify` works on a copy, and publishes that; if the value is large, let it be a
 /// `std::shared_ptr<const large>`.
 ///
-/// The words and their table are in watch_core.hpp.
+/// The words and their tables are in watch_core.hpp and fanout_core.hpp.
 /// A channel whose memory could not be had, or an end that was moved from, is closed and has no
 /// value.
 /// Threads: ends may be copied; senders and looks by any number at once, of receivers each by one
 /// task or thread at a time.
 #pragma once
 
-#include <magpie/runtime/frame_pool.hpp>
 #include <magpie/runtime/grant_operation.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/thread_wait.hpp>
-#include <magpie/runtime/wait_operation.hpp>
+#include <magpie/sync/fanout_core.hpp>
+#include <magpie/sync/shared_value.hpp>
 #include <magpie/sync/watch_core.hpp>
-#include <magpie/util/assert.hpp>
 #include <magpie/util/errc.hpp>
 #include <magpie/util/result.hpp>
 
@@ -47,103 +46,31 @@
 namespace magpie::sync {
 namespace detail {
 
-/// A block from the pool of frames that holds a `Block`; null without memory.
-template <class Block, class... Args>
-Block* make_pooled(Args&&... args) {
-  static_assert(alignof(Block) <= alignof(std::max_align_t));
-  struct gives_back {
-    ~gives_back() {
-      if (memory != nullptr) frame_free(memory, sizeof(Block));
-    }
-    void* memory;
-  } made{frame_allocate(sizeof(Block))};
-  if (made.memory == nullptr) return nullptr;
-  auto* const block = ::new (made.memory) Block(std::forward<Args>(args)...);
-  made.memory = nullptr;
-  return block;
-}
-template <class Block>
-void free_pooled(Block* block) noexcept {
-  block->~Block();  // the value's destructor may do anything: no lock is held
-  frame_free(block, sizeof(Block));
-}
-
-template <class T>
-struct watch_value final : watch_block {
-  template <class... Args>
-  explicit watch_value(Args&&... args) : value(std::forward<Args>(args)...) {}
-
-  T value;
-};
-
-}  // namespace detail
-
-/// A value of a watch channel, which it keeps as it is; null after a move.
-template <class T>
-class watch_ref {
- public:
-  watch_ref() noexcept = default;
-  watch_ref(const watch_ref& other) noexcept : block_(other.block_) {
-    if (block_ != nullptr) block_->add_reference();
-  }
-  watch_ref(watch_ref&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
-  watch_ref& operator=(watch_ref other) noexcept {
-    std::swap(block_, other.block_);
-    return *this;
-  }
-  ~watch_ref() {
-    if (block_ != nullptr && block_->drop_reference()) detail::free_pooled(block_);
-  }
-
-  /// For the library: takes over a reference.
-  explicit watch_ref(detail::watch_value<T>* block) noexcept : block_(block) {}
-  detail::watch_value<T>* block() const noexcept { return block_; }
-  detail::watch_value<T>* release() noexcept { return std::exchange(block_, nullptr); }
-
-  explicit operator bool() const noexcept { return block_ != nullptr; }
-  const T& operator*() const noexcept {
-    MAGPIE_ASSERT(block_ != nullptr && "there is no value");
-    return block_->value;
-  }
-  const T* operator->() const noexcept { return __builtin_addressof(**this); }
-
- private:
-  detail::watch_value<T>* block_ = nullptr;
-};
-
-namespace detail {
-
 /// The block that all ends share.
 template <class T>
 class watch_state final : public watch_core {
-  static_assert(std::is_object_v<T> && !std::is_const_v<T>);
-  static_assert(std::is_nothrow_destructible_v<T>);
-
  public:
-  explicit watch_state(watch_value<T>* first) noexcept : watch_core(first) {}
-  ~watch_state() { const watch_ref<T> goes = of(last()); }
+  explicit watch_state(pooled_value<T>* first) noexcept : watch_core(first) {}
+  ~watch_state() { const shared_value<T> goes(last()); }
 
-  static watch_ref<T> of(watch_block* block) noexcept {
-    return watch_ref<T>(static_cast<watch_value<T>*>(block));
-  }
-  watch_ref<T> look_at() noexcept {
+  shared_value<T> look_at() noexcept {
     std::uint64_t version;
-    return of(look(version));
+    return shared_value<T>(look(version));
   }
 };
 
 /// `watch_receiver::changed`.
-class changed_operation final : public magpie::detail::grant_operation<watch_core, watch_entry> {
+class changed_operation final : public magpie::detail::grant_operation<fanout_core, fanout_entry> {
  public:
   using value_type = void;
 
-  changed_operation(watch_core& of, std::uint64_t& seen) noexcept
+  changed_operation(fanout_core& of, std::uint64_t& seen) noexcept
       : grant_operation(of, seen), seen_(&seen) {}
   changed_operation(changed_operation&&) noexcept = default;
 
   result<void> take() noexcept {
     taken();
-    *seen_ = source().version();
+    *seen_ = source().position();
     return {};
   }
 
@@ -181,13 +108,13 @@ class [[nodiscard]] watch_receiver {
       : state_(state), seen_(seen) {}
 
   /// The latest value, seen or not.  Threads: any.  Cost: a lock.
-  watch_ref<T> borrow() const noexcept {
-    return state_ != nullptr ? state_->look_at() : watch_ref<T>();
+  shared_value<T> borrow() const noexcept {
+    return state_ != nullptr ? state_->look_at() : shared_value<T>();
   }
   /// The same; it is seen then.
-  watch_ref<T> borrow_and_update() noexcept {
+  shared_value<T> borrow_and_update() noexcept {
     if (state_ == nullptr) return {};
-    return detail::watch_state<T>::of(state_->look(seen_));
+    return shared_value<T>(state_->look(seen_));
   }
 
   /// Whether there is a value that was not seen.  Cost: a load.
@@ -210,7 +137,7 @@ class [[nodiscard]] watch_receiver {
   /// Errors, stop, threads: as `changed`.  Cost: a pooled frame.
   template <class P>
     requires std::predicate<std::remove_cvref_t<P>&, const T&>
-  task<watch_ref<T>> wait_for(P&& is_it) {
+  task<shared_value<T>> wait_for(P&& is_it) {
     using predicate = std::remove_cvref_t<P>;
     static_assert(std::is_lvalue_reference_v<P> || std::is_trivially_copyable_v<predicate>,
                   "name the closure first: GCC 12 destroys an owning temporary twice");
@@ -220,7 +147,7 @@ class [[nodiscard]] watch_receiver {
   /// The same for a thread that is no worker (asserted).
   /// Errors: closed.  Cost: blocks the thread.
   result<void> blocking_changed() noexcept {
-    detail::watch_entry wanted(seen_);
+    detail::fanout_entry wanted(seen_);
     magpie::detail::blocking_grant(core(), wanted);
     if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
     mark_unchanged();
@@ -228,9 +155,9 @@ class [[nodiscard]] watch_receiver {
   }
   template <class P>
     requires std::predicate<P&, const T&>
-  result<watch_ref<T>> blocking_wait_for(P&& is_it) {
+  result<shared_value<T>> blocking_wait_for(P&& is_it) {
     for (;;) {
-      watch_ref<T> now = borrow_and_update();
+      shared_value<T> now = borrow_and_update();
       if (now && is_it(*now)) return now;
       if (const auto next = blocking_changed(); !next) return std::unexpected(next.error());
     }
@@ -242,9 +169,9 @@ class [[nodiscard]] watch_receiver {
   }
 
   template <class P>
-  static task<watch_ref<T>> wait_until(watch_receiver& of, P is_it) {
+  static task<shared_value<T>> wait_until(watch_receiver& of, P is_it) {
     for (;;) {
-      watch_ref<T> now = of.borrow_and_update();
+      shared_value<T> now = of.borrow_and_update();
       const bool found = now && is_it(*now);
       if (found) co_return std::move(now);
       co_await of.changed();
@@ -257,43 +184,32 @@ class [[nodiscard]] watch_receiver {
 
 /// Sets the value.  When the last one goes, the channel is closed.
 template <class T>
-class [[nodiscard]] watch_sender {
+class [[nodiscard]] watch_sender : public detail::fanout_sender<detail::watch_state<T>> {
  public:
   watch_sender() noexcept = default;
-  watch_sender(const watch_sender& other) noexcept : state_(other.state_) {
-    if (state_ != nullptr) state_->add_sender();
-  }
-  watch_sender(watch_sender&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
-  watch_sender& operator=(watch_sender other) noexcept {
-    std::swap(state_, other.state_);
-    return *this;
-  }
-  /// Not while `closed` is being awaited.
-  ~watch_sender() {
-    if (state_ != nullptr && state_->drop_sender()) detail::free_pooled(state_);
-  }
 
   /// For the library: takes over one of the senders that are counted.
-  explicit watch_sender(detail::watch_state<T>* state) noexcept : state_(state) {}
+  explicit watch_sender(detail::watch_state<T>* state) noexcept
+      : detail::fanout_sender<detail::watch_state<T>>(state) {}
 
   /// Sets the value and wakes whoever waits for a change; gives it back if there is no receiver, or
   /// no memory.
   /// Threads: any.  Cost: a pooled block, a lock, a post for each who waits.
   std::expected<void, T> send(T value) {
-    if (is_closed()) return std::unexpected<T>(std::move(value));
-    auto* const made = detail::make_pooled<detail::watch_value<T>>(std::move(value));
+    if (this->is_closed()) return std::unexpected<T>(std::move(value));
+    auto* const made = detail::make_pooled<detail::pooled_value<T>>(std::move(value));
     if (made == nullptr) return std::unexpected<T>(std::move(value));
-    const watch_ref<T> before = detail::watch_state<T>::of(state_->publish(made));
+    const shared_value<T> goes(this->state_->publish(made));
     return {};
   }
 
   /// The same, whether there are receivers or not; gives what was there before.
   /// Errors: not_enough_memory; closed, if the sender was moved from.
-  result<watch_ref<T>> send_replace(T value) {
-    if (state_ == nullptr) return std::unexpected(errc::closed);
-    auto* const made = detail::make_pooled<detail::watch_value<T>>(std::move(value));
+  result<shared_value<T>> send_replace(T value) {
+    if (this->state_ == nullptr) return std::unexpected(errc::closed);
+    auto* const made = detail::make_pooled<detail::pooled_value<T>>(std::move(value));
     if (made == nullptr) return std::unexpected(out_of_memory());
-    return detail::watch_state<T>::of(state_->publish(made));
+    return shared_value<T>(this->state_->publish(made));
   }
 
   /// Sets the value that `change(copy)` makes of a copy of the latest; if that throws, nothing has
@@ -312,58 +228,36 @@ class [[nodiscard]] watch_sender {
   template <std::predicate<T&> F>
   result<bool> send_if_modified(F&& change) {
     static_assert(std::is_copy_constructible_v<T>, "it works on a copy");
-    if (state_ == nullptr) return std::unexpected(errc::closed);
+    if (this->state_ == nullptr) return std::unexpected(errc::closed);
     for (;;) {
-      const watch_ref<T> before = borrow();
-      watch_ref<T> next(detail::make_pooled<detail::watch_value<T>>(std::as_const(*before)));
+      const shared_value<T> before = borrow();
+      shared_value<T> next(detail::make_pooled<detail::pooled_value<T>>(std::as_const(*before)));
       if (!next) return std::unexpected(out_of_memory());
       if (!change(next.block()->value)) return false;
-      if (!state_->publish_after(before.block(), next.block())) continue;
+      if (!this->state_->publish_after(before.block(), next.block())) continue;
       next.release();
       // The channel's reference to what was there before.
-      const watch_ref<T> goes = detail::watch_state<T>::of(before.block());
+      const shared_value<T> goes(before.block());
       return true;
     }
   }
 
   /// The latest value.  Threads: any.  Cost: a lock.
-  watch_ref<T> borrow() const noexcept {
-    return state_ != nullptr ? state_->look_at() : watch_ref<T>();
+  shared_value<T> borrow() const noexcept {
+    return this->state_ != nullptr ? this->state_->look_at() : shared_value<T>();
   }
 
   /// A new receiver, which has seen the latest value.
   watch_receiver<T> subscribe() const noexcept {
-    if (state_ == nullptr) return {};
-    state_->add_receiver();
-    return watch_receiver<T>(state_, state_->version());
+    if (this->state_ == nullptr) return {};
+    this->state_->add_receiver();
+    return watch_receiver<T>(this->state_, this->state_->version());
   }
-
-  /// There is no receiver: nobody would see what is sent, until somebody subscribes.
-  bool is_closed() const noexcept { return receivers() == 0; }
-
-  /// Waits until there is none.  The sender must stay where it is meanwhile.
-  /// Errors: stopped.  Stop: ends the wait; nothing is consumed.
-  /// Threads: any number of tasks.  Cost: no allocation.
-  magpie::detail::wait_operation closed() noexcept {
-    return magpie::detail::wait_operation(state_ != nullptr ? &state_->abandonment() : nullptr);
-  }
-  /// The same for a thread that is no worker (asserted).  Cost: blocks the thread.
-  void blocking_closed() noexcept {
-    if (state_ != nullptr) magpie::detail::blocking_wait(state_->abandonment());
-  }
-
-  /// How many there are; guesses while others come and go.
-  std::size_t receivers() const noexcept {
-    return state_ != nullptr ? state_->abandonment().receivers() : 0;
-  }
-  std::size_t senders() const noexcept { return state_ != nullptr ? state_->senders() : 0; }
 
  private:
   static std::error_code out_of_memory() noexcept {
     return std::make_error_code(std::errc::not_enough_memory);
   }
-
-  detail::watch_state<T>* state_ = nullptr;
 };
 
 /// Both ends of a channel; see `watch`.
@@ -376,7 +270,7 @@ struct watch_ends {
 /// A new channel with its first value, which the receiver has seen.  Cost: two pooled blocks.
 template <class T>
 watch_ends<T> watch(T first) {
-  watch_ref<T> value(detail::make_pooled<detail::watch_value<T>>(std::move(first)));
+  shared_value<T> value(detail::make_pooled<detail::pooled_value<T>>(std::move(first)));
   if (!value) return {};
   auto* const state = detail::make_pooled<detail::watch_state<T>>(value.block());
   if (state == nullptr) return {};

@@ -6,6 +6,7 @@
 
 #include <magpie/runtime/wait_list.cpp>
 #include <magpie/runtime/wait_operation.cpp>
+#include <magpie/sync/fanout_core.cpp>
 #include <magpie/sync/watch.hpp>
 #include <magpie/sync/watch_core.cpp>
 
@@ -32,7 +33,7 @@ class item {
 struct world : model::stage {
   std::array<std::optional<sync::watch_sender<item>>, 3> senders;
   std::array<std::optional<sync::watch_receiver<item>>, 3> receivers;
-  std::array<sync::watch_ref<item>, 3> looks;
+  std::array<sync::shared_value<item>, 3> looks;
   std::array<std::optional<party>, 2> who;
   std::array<std::optional<sync::detail::changed_operation>, 2> waits;
   std::optional<detail::wait_operation> hearing;
@@ -69,7 +70,7 @@ struct world : model::stage {
 
   /// All ends have gone, and with them everything.
   void end() {
-    for (auto& one : looks) one = sync::watch_ref<item>();
+    for (auto& one : looks) one = sync::shared_value<item>();
     for (auto& one : senders) one.reset();
     for (auto& one : receivers) one.reset();
     for (auto& one : who) one.reset();
@@ -323,7 +324,8 @@ int main(int argc, char** argv) {
                      entry<receivers_go<false>>("receivers_go", 2),
                      entry<receivers_go<true>>("receivers_go_beside_a_look", 2),
                      entry<ends_come_and_go>("ends_come_and_go", 1)},
-       .files = {"sync/watch_core.hpp", "sync/watch_core.cpp"},
+       .files = {"sync/watch_core.hpp", "sync/watch_core.cpp", "sync/fanout_core.hpp",
+                 "sync/fanout_core.cpp", "sync/shared_value.hpp"},
        .logic_mutants = {"a_post_is_lost"}},
       argc, argv);
 }

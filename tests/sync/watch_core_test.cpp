@@ -1,4 +1,4 @@
-/// The versions, references and counts under a watch channel, one by one.  The races are in
+/// The current block of a watch channel and its versions, one by one.  The races are in
 /// tests/model/watch_model.cpp.
 #include <magpie/sync/watch_core.hpp>
 
@@ -7,10 +7,8 @@
 namespace magpie::tests {
 namespace {
 
-using detail::grant;
-using sync::detail::watch_block;
+using sync::detail::value_block;
 using sync::detail::watch_core;
-using sync::detail::watch_entry;
 
 /// One that can be a local.
 struct bare_channel final : watch_core {
@@ -18,8 +16,8 @@ struct bare_channel final : watch_core {
 };
 
 TEST(watch_core, publishing_counts_versions_and_hands_references_over) {
-  watch_block first;
-  watch_block second;
+  value_block first;
+  value_block second;
   bare_channel channel(&first);
   std::uint64_t version = 7;
   EXPECT_EQ(channel.look(version), &first);
@@ -35,43 +33,22 @@ TEST(watch_core, publishing_counts_versions_and_hands_references_over) {
 }
 
 TEST(watch_core, is_published_after_what_is_still_there) {
-  watch_block first;
-  watch_block second;
-  watch_block third;
+  value_block first;
+  value_block second;
+  value_block third;
   bare_channel channel(&first);
   EXPECT_TRUE(channel.publish_after(&first, &second));
   EXPECT_FALSE(channel.publish_after(&first, &third));
   EXPECT_EQ(channel.version(), 1U);
 }
 
-TEST(watch_core, what_was_not_seen_comes_before_the_end) {
-  watch_block first;
-  watch_block second;
+TEST(watch_core, receivers_are_counted) {
+  value_block first;
   bare_channel channel(&first);
-  watch_entry wanted(0);
-  EXPECT_FALSE(channel.try_take(wanted));
-  EXPECT_EQ(wanted.is, grant::waiting);
-  channel.publish(&second);
-  EXPECT_FALSE(channel.drop_sender());
-  EXPECT_TRUE(channel.is_closed());
-  EXPECT_TRUE(channel.try_take(wanted));
-  EXPECT_EQ(wanted.is, grant::granted);
-  watch_entry more(1);
-  EXPECT_TRUE(channel.try_take(more));
-  EXPECT_EQ(more.is, grant::closed);
-  EXPECT_TRUE(channel.drop_receiver());
-}
-
-TEST(watch_core, the_last_of_all_ends_frees_it) {
-  watch_block first;
-  bare_channel channel(&first);
-  channel.add_sender();
   channel.add_receiver();
-  EXPECT_EQ(channel.senders(), 2U);
-  EXPECT_EQ(channel.abandonment().receivers(), 2U);
-  EXPECT_FALSE(channel.drop_sender());
+  EXPECT_EQ(channel.receivers(), 2U);
   EXPECT_FALSE(channel.drop_receiver());
-  EXPECT_FALSE(channel.is_closed() || channel.abandonment().came());
+  EXPECT_FALSE(channel.abandonment().came());
   EXPECT_FALSE(channel.drop_receiver());
   EXPECT_TRUE(channel.abandonment().came());
   EXPECT_TRUE(channel.drop_sender());

@@ -14,9 +14,9 @@
 namespace magpie::tests {
 namespace {
 
+using sync::shared_value;
 using sync::watch;
 using sync::watch_receiver;
-using sync::watch_ref;
 using sync::watch_sender;
 
 TEST(watch, a_receiver_sees_the_latest_value) {
@@ -51,7 +51,7 @@ TEST(watch, what_counts_as_seen_can_be_said) {
 
 TEST(watch, a_value_that_is_looked_at_stays_as_it_is) {
   const auto value = std::make_shared<int>(1);
-  watch_ref<std::shared_ptr<int>> seen;
+  shared_value<std::shared_ptr<int>> seen;
   EXPECT_FALSE(seen);
   {
     auto [sender, receiver] = watch(value);
@@ -65,7 +65,7 @@ TEST(watch, a_value_that_is_looked_at_stays_as_it_is) {
   auto copy = seen;
   const auto moved = std::move(seen);
   EXPECT_EQ(value.use_count(), 2);
-  copy = watch_ref<std::shared_ptr<int>>();
+  copy = shared_value<std::shared_ptr<int>>();
   EXPECT_EQ(value.use_count(), 2);
   EXPECT_EQ(**moved, 1);
 }
