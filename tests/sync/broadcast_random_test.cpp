@@ -30,7 +30,8 @@ task<> accounts(broadcast_receiver<int> from, int all) {
     ++next;
     if (next % 5 == 0) co_await yield();
   }
-  EXPECT_EQ(error_of(co_await as_result(from.receive())), errc::closed);
+  const auto ended = co_await as_result(from.receive());
+  EXPECT_EQ(error_of(ended), errc::closed);
 }
 
 TEST(broadcast, concurrent_what_is_not_received_is_counted) {

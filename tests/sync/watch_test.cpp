@@ -155,9 +155,10 @@ TEST(watch, an_end_without_a_channel_is_closed) {
     watch_sender<int> no_sender;
     watch_receiver<int> no_receiver;
     co_await no_sender.closed();
-    EXPECT_EQ(error_of(co_await as_result(no_receiver.changed())), errc::closed);
-    EXPECT_EQ(error_of(co_await as_result(no_receiver.wait_for([](int) { return true; }))),
-              errc::closed);
+    const auto none = co_await as_result(no_receiver.changed());
+    EXPECT_EQ(error_of(none), errc::closed);
+    const auto no_value = co_await as_result(no_receiver.wait_for([](int) { return true; }));
+    EXPECT_EQ(error_of(no_value), errc::closed);
   };
   EXPECT_TRUE(run_in_simulation(scenario()));
 }
@@ -220,8 +221,10 @@ TEST(watch, c61_what_was_not_seen_comes_before_the_end) {
     sender = watch_sender<int>();
     co_await receiver.changed();
     EXPECT_EQ(*receiver.borrow(), 1);
-    EXPECT_EQ(error_of(co_await as_result(receiver.changed())), errc::closed);
-    EXPECT_EQ(error_of(co_await as_result(receiver.changed())), errc::closed);
+    const auto ended = co_await as_result(receiver.changed());
+    EXPECT_EQ(error_of(ended), errc::closed);
+    const auto still = co_await as_result(receiver.changed());
+    EXPECT_EQ(error_of(still), errc::closed);
     receiver.mark_changed();
     co_await receiver.changed();
     EXPECT_EQ(*receiver.borrow(), 1);
@@ -377,7 +380,8 @@ TEST(watch, c38_a_value_may_hold_the_end_of_another_channel) {
     auto inner = watch(0);
     auto outer = watch(std::make_shared<watch_sender<int>>(std::move(inner.sender)));
     EXPECT_TRUE(outer.sender.send(nullptr));
-    EXPECT_EQ(error_of(co_await as_result(inner.receiver.changed())), errc::closed);
+    const auto ended = co_await as_result(inner.receiver.changed());
+    EXPECT_EQ(error_of(ended), errc::closed);
   };
   EXPECT_TRUE(run_in_simulation(scenario()));
 }
