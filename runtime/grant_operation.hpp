@@ -10,6 +10,9 @@
 ///   void left(E&, wake_chain&)          under the lock: a stop took the entry out.
 ///   bool give_back(E&)                  without the lock: what was given is not wanted; false when
 ///                                       it cannot be taken back.
+///   void settled(E&)                    if there is one; without the lock: what was given is the
+///                                       task's now, and others may rely on that (a value that is
+///                                       sent) before the outcome is looked at.
 ///
 /// where E, derived from `grant_entry`, says what is wanted.  A giver writes `is` under the lock
 /// and takes the entry out.
@@ -57,6 +60,7 @@ class grant_operation : public operation {
     if (scope.stop_requested() || !spend_budget(this_context()) || !source_->try_take(entry_))
       return false;
     given_ = entry_.is == grant::granted;
+    if (given_) settle();
     return true;
   }
 
@@ -96,11 +100,19 @@ class grant_operation : public operation {
 
   Source& source() const noexcept { return *source_; }
   const Entry& entry() const noexcept { return entry_; }
+  Entry& entry() noexcept { return entry_; }
 
   /// What was given is the caller's.
   void taken() noexcept { given_ = false; }
 
  private:
+  void settle() noexcept {
+    if constexpr (requires(Source& from, Entry& one) { from.settled(one); }) {
+      source_->settled(entry_);
+      given_ = false;
+    }
+  }
+
   /// Begins the wait; false when there is nothing to wait for.
   bool wait() noexcept {
     wake_chain woken;
@@ -131,6 +143,7 @@ class grant_operation : public operation {
       self.given_ = false;
       self.entry_.is = grant::stopped;
     }
+    if (self.given_) self.settle();
     const std::error_code error = self.failed();
     resume(error ? deliver_error(self.continuation(), error) : deliver(self.continuation()));
   }
