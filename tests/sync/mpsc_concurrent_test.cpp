@@ -132,8 +132,9 @@ TEST(mpsc_concurrent, concurrent_permits_beside_a_close) {
         const auto got = co_await as_result(from.receive());
         if (!got) break;
       }
-      const int sent = (*co_await one.join() ? 1 : 0) + (*co_await two.join() ? 1 : 0);
-      EXPECT_EQ(received, sent);
+      const auto first = co_await one.join();
+      const auto second = co_await two.join();
+      EXPECT_EQ(received, (*first ? 1 : 0) + (*second ? 1 : 0));
     }
   };
   EXPECT_TRUE(run_in_cell(scenario()));
@@ -197,7 +198,8 @@ TEST(mpsc_concurrent, concurrent_upgrades_beside_the_end) {
         const auto got = co_await as_result(from.receive());
         if (!got) break;
       }
-      EXPECT_EQ(received, *co_await one.join());
+      const auto sent = co_await one.join();
+      EXPECT_EQ(received, *sent);
     }
   };
   EXPECT_TRUE(run_in_cell(scenario()));
