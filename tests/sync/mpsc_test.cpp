@@ -156,7 +156,9 @@ struct last_word {
   last_word(mpsc_sender<int> where, int what) : to(std::move(where)), number(what) {}
   last_word(last_word&&) noexcept = default;
   ~last_word() {
-    if (to.capacity() != 0) EXPECT_TRUE(to.try_send(number));
+    if (to.capacity() != 0) {
+      EXPECT_TRUE(to.try_send(number));
+    }
   }
   mpsc_sender<int> to;
   int number;
