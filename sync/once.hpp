@@ -240,7 +240,7 @@ class once_cell {
   once_cell& operator=(const once_cell&) = delete;
   /// Destroys the value.  Nobody may be waiting (asserted).
   ~once_cell() {
-    if (is_done()) value_.~T();
+    if (is_done()) held.~T();
   }
 
   /// Gives the value, never null; `make()`, a task or an operation, makes it unless it is there.
@@ -260,11 +260,11 @@ class once_cell {
   T& blocking_get_or_init(F&& make) {
     if (!is_done()) {
       if (detail::once_turn turn = detail::blocking_turn(core_)) {
-        ::new (static_cast<void*>(__builtin_addressof(value_))) T(std::forward<F>(make)());
+        ::new (static_cast<void*>(__builtin_addressof(held))) T(std::forward<F>(make)());
         turn.finish();
       }
     }
-    return value_;
+    return held;
   }
 
   /// Sets it if it is empty, and nobody is making it; else gives `value` back.  Threads: any.
@@ -278,8 +278,8 @@ class once_cell {
   }
 
   /// The value, or null as long as there is none.  Threads: any.  Cost: a load.
-  T* get() noexcept { return is_done() ? __builtin_addressof(value_) : nullptr; }
-  const T* get() const noexcept { return is_done() ? __builtin_addressof(value_) : nullptr; }
+  T* get() noexcept { return is_done() ? __builtin_addressof(held) : nullptr; }
+  const T* get() const noexcept { return is_done() ? __builtin_addressof(held) : nullptr; }
 
   /// If so, the value is visible.
   bool is_done() const noexcept { return core_.is_done(); }
@@ -297,17 +297,17 @@ class once_cell {
       of.put(std::move(made));
       turn.finish();
     }
-    co_return __builtin_addressof(of.value_);
+    co_return __builtin_addressof(of.held);
   }
 
   template <class From>
   void put(From&& from) {
-    ::new (static_cast<void*>(__builtin_addressof(value_))) T(std::forward<From>(from));
+    ::new (static_cast<void*>(__builtin_addressof(held))) T(std::forward<From>(from));
   }
 
   detail::once_core core_;
   union {
-    T value_;
+    T held;
   };
 };
 

@@ -296,7 +296,7 @@ int main(int argc, char** argv) {
                      entry<stop_of_the_first>("stop_of_the_first", 1)},
        .files = {"sync/permit_queue.hpp", "sync/permit_queue.cpp"},
        .logic_mutants = {"a_post_is_lost"},
-       .equivalents = {{"permit_queue::release.rmw torn", in_line_only},
+       .equivalents = {{"permit_queue::release_in_line.rmw torn", in_line_only},
                        {"permit_queue::serve.rmw torn", in_line_only}}},
       argc, argv);
 }
