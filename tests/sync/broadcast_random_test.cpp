@@ -244,7 +244,9 @@ class broadcast_comparison {
       EXPECT_EQ(who->got->missed(), message.second);
     }
     taken_.clear();
-    if (stopped_ != nullptr) EXPECT_EQ(stopped_->error, errc::stopped);
+    if (stopped_ != nullptr) {
+      EXPECT_EQ(stopped_->error, errc::stopped);
+    }
     stopped_ = nullptr;
     for (const auto& each : all_) {
       EXPECT_EQ(each->real.size(), sent_ - each->at);
