@@ -358,6 +358,7 @@ int main(int argc, char** argv) {
        .equivalents =
            {{"mpsc_core::claim.cas acquire->relaxed",
              "it acquires the making of a block, and an exchange of a slot that is being "
-             "made is not explored"}}},
+             "made is not explored"}},
+       .random_schedules = 10'000},
       argc, argv);
 }
