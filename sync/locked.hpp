@@ -179,11 +179,11 @@ class rw_locked {
 
   /// As those of `rwlock`.
   auto read() noexcept {
-    using inner = detail::rwlock_operation<rwlock_read_guard>;
+    using inner = detail::permit_operation<rwlock_read_guard>;
     return detail::mapped_operation<const T, inner>(lock_.read(), value_);
   }
   auto write() noexcept {
-    using inner = detail::rwlock_operation<rwlock_write_guard>;
+    using inner = detail::permit_operation<rwlock_write_guard>;
     return detail::mapped_operation<T, inner>(lock_.write(), value_);
   }
   read_guard blocking_read() noexcept { return read_guard(lock_.blocking_read(), value_); }

@@ -19,7 +19,6 @@
 /// may destroy it after unlocking.
 #pragma once
 
-#include <magpie/runtime/grant_operation.hpp>
 #include <magpie/sync/permit_queue.hpp>
 #include <magpie/util/result.hpp>
 
@@ -29,44 +28,21 @@
 namespace magpie::sync {
 
 /// The lock of a mutex, unlocked when it is destroyed; empty after a move.
-class [[nodiscard("without a name the mutex is unlocked at once")]] mutex_guard {
+class [[nodiscard("without a name the mutex is unlocked at once")]] mutex_guard
+    : public detail::held_lock {
  public:
   mutex_guard() noexcept = default;
-  mutex_guard(mutex_guard&&) noexcept = default;
-  mutex_guard& operator=(mutex_guard&&) noexcept = default;
-  ~mutex_guard() = default;
 
   /// For the library.
-  explicit mutex_guard(detail::held_permits&& held) noexcept : held_(std::move(held)) {}
-
-  bool owns_lock() const noexcept { return held_.count() != 0; }
-  explicit operator bool() const noexcept { return owns_lock(); }
-
-  /// Unlocks now.  Threads: any.  Cost: an exchange when nobody waits.
-  void unlock() noexcept { held_.release(); }
-
+  explicit mutex_guard(detail::held_permits&& held) noexcept : held_lock(std::move(held)) {}
   /// For the library: `condition` gives it up and has it again in the middle of a wait.
   detail::held_permits& held() noexcept { return held_; }
-
- private:
-  detail::held_permits held_;
 };
 
 namespace detail {
 
 /// `mutex::lock`.
-class lock_operation : public magpie::detail::grant_operation<permit_queue, permit_entry> {
- public:
-  using value_type = mutex_guard;
-
-  explicit lock_operation(permit_queue& from) noexcept : grant_operation(from, std::size_t{1}) {}
-  lock_operation(lock_operation&&) noexcept = default;
-
-  result<mutex_guard> take() noexcept {
-    taken();
-    return mutex_guard(held_permits(&source(), 1));
-  }
-};
+using lock_operation = permit_operation<mutex_guard>;
 
 }  // namespace detail
 
@@ -81,7 +57,7 @@ class mutex {
   /// Waits for the lock.
   /// Errors: stopped.  Stop: the place in line is given up, and the lock is not taken.
   /// Threads: any number of tasks.  Cost: an exchange when it is free; no allocation.
-  detail::lock_operation lock() noexcept { return detail::lock_operation(queue_); }
+  detail::lock_operation lock() noexcept { return {queue_, 1}; }
 
   /// The same for a thread that is no worker (asserted): it waits in the same line.
   /// Cost: blocks the thread.

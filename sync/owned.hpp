@@ -133,12 +133,12 @@ inline std::optional<owned_mutex_guard> try_lock_owned(std::shared_ptr<mutex> of
 /// null.
 inline auto read_owned(std::shared_ptr<rwlock> of) noexcept {
   rwlock& from = *of;
-  return detail::owned_operation<detail::rwlock_operation<rwlock_read_guard>, rwlock>(std::move(of),
+  return detail::owned_operation<detail::permit_operation<rwlock_read_guard>, rwlock>(std::move(of),
                                                                                       from.read());
 }
 inline auto write_owned(std::shared_ptr<rwlock> of) noexcept {
   rwlock& from = *of;
-  return detail::owned_operation<detail::rwlock_operation<rwlock_write_guard>, rwlock>(
+  return detail::owned_operation<detail::permit_operation<rwlock_write_guard>, rwlock>(
       std::move(of), from.write());
 }
 

@@ -35,6 +35,7 @@
 #include <magpie/runtime/wait_list.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/atomic.hpp>
+#include <magpie/util/result.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -184,6 +185,40 @@ class held_permits {
  private:
   permit_queue* queue_ = nullptr;
   std::size_t count_ = 0;
+};
+
+/// What the guards of locks have in common; empty after a move.
+class held_lock {
+ public:
+  bool owns_lock() const noexcept { return held_.count() != 0; }
+  explicit operator bool() const noexcept { return owns_lock(); }
+
+  /// Unlocks now.  Threads: any.  Cost: an exchange when nobody waits.
+  void unlock() noexcept { held_.release(); }
+
+ protected:
+  held_lock() noexcept = default;
+  explicit held_lock(held_permits&& held) noexcept : held_(std::move(held)) {}
+  held_lock(held_lock&&) noexcept = default;
+  held_lock& operator=(held_lock&&) noexcept = default;
+  ~held_lock() = default;
+
+  held_permits held_;
+};
+
+/// Waits for so many permits at once; `Held`, a permit or a guard, is made of what it gets.
+template <class Held>
+class permit_operation : public magpie::detail::grant_operation<permit_queue, permit_entry> {
+ public:
+  using value_type = Held;
+
+  permit_operation(permit_queue& from, std::size_t count) noexcept : grant_operation(from, count) {}
+  permit_operation(permit_operation&&) noexcept = default;
+
+  result<Held> take() noexcept {
+    taken();
+    return Held(held_permits(&source(), entry().count));
+  }
 };
 
 }  // namespace magpie::sync::detail

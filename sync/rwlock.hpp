@@ -22,7 +22,6 @@
 /// it last, alone, may destroy it after unlocking.
 #pragma once
 
-#include <magpie/runtime/grant_operation.hpp>
 #include <magpie/sync/permit_queue.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/result.hpp>
@@ -34,42 +33,23 @@
 namespace magpie::sync {
 
 /// A reader's share of the lock, given back when it is destroyed; empty after a move.
-class [[nodiscard("without a name it is unlocked at once")]] rwlock_read_guard {
+class [[nodiscard("without a name it is unlocked at once")]] rwlock_read_guard
+    : public detail::held_lock {
  public:
   rwlock_read_guard() noexcept = default;
-  rwlock_read_guard(rwlock_read_guard&&) noexcept = default;
-  rwlock_read_guard& operator=(rwlock_read_guard&&) noexcept = default;
-  ~rwlock_read_guard() = default;
 
   /// For the library.
-  explicit rwlock_read_guard(detail::held_permits&& held) noexcept : held_(std::move(held)) {}
-
-  bool owns_lock() const noexcept { return held_.count() != 0; }
-  explicit operator bool() const noexcept { return owns_lock(); }
-
-  /// Unlocks now.  Threads: any.  Cost: an exchange when nobody waits.
-  void unlock() noexcept { held_.release(); }
-
- private:
-  detail::held_permits held_;
+  explicit rwlock_read_guard(detail::held_permits&& held) noexcept : held_lock(std::move(held)) {}
 };
 
 /// The lock for a writer, unlocked when it is destroyed; empty after a move.
-class [[nodiscard("without a name it is unlocked at once")]] rwlock_write_guard {
+class [[nodiscard("without a name it is unlocked at once")]] rwlock_write_guard
+    : public detail::held_lock {
  public:
   rwlock_write_guard() noexcept = default;
-  rwlock_write_guard(rwlock_write_guard&&) noexcept = default;
-  rwlock_write_guard& operator=(rwlock_write_guard&&) noexcept = default;
-  ~rwlock_write_guard() = default;
 
   /// For the library.
-  explicit rwlock_write_guard(detail::held_permits&& held) noexcept : held_(std::move(held)) {}
-
-  bool owns_lock() const noexcept { return held_.count() != 0; }
-  explicit operator bool() const noexcept { return owns_lock(); }
-
-  /// Unlocks now.  Threads: any.  Cost: an exchange when nobody waits.
-  void unlock() noexcept { held_.release(); }
+  explicit rwlock_write_guard(detail::held_permits&& held) noexcept : held_lock(std::move(held)) {}
 
   /// Becomes a reader, and lets those in who are next in line and read; no writer comes between.
   /// Uses this guard, which must own the lock (asserted), up.
@@ -80,29 +60,7 @@ class [[nodiscard("without a name it is unlocked at once")]] rwlock_write_guard 
     held_.release();
     return reading;
   }
-
- private:
-  detail::held_permits held_;
 };
-
-namespace detail {
-
-/// `rwlock::read` and `rwlock::write`.
-template <class Guard>
-class rwlock_operation : public magpie::detail::grant_operation<permit_queue, permit_entry> {
- public:
-  using value_type = Guard;
-
-  rwlock_operation(permit_queue& from, std::size_t count) noexcept : grant_operation(from, count) {}
-  rwlock_operation(rwlock_operation&&) noexcept = default;
-
-  result<Guard> take() noexcept {
-    taken();
-    return Guard(held_permits(&source(), entry().count));
-  }
-};
-
-}  // namespace detail
 
 class rwlock {
  public:
@@ -125,15 +83,11 @@ class rwlock {
   /// Waits for a share of the lock, also behind a writer that waits itself.
   /// Errors: stopped.  Stop: the place in line is given up, and nothing is locked.
   /// Threads: any number of tasks.  Cost: an exchange when no writer is there; no allocation.
-  detail::rwlock_operation<read_guard> read() noexcept {
-    return detail::rwlock_operation<read_guard>(queue_, 1);
-  }
+  detail::permit_operation<read_guard> read() noexcept { return {queue_, 1}; }
   /// Waits for the lock alone.
   /// Errors: stopped.  Stop: the place in line is given up, and readers behind it come in.
   /// Threads: any number of tasks.  Cost: an exchange when it is free; no allocation.
-  detail::rwlock_operation<write_guard> write() noexcept {
-    return detail::rwlock_operation<write_guard>(queue_, all_);
-  }
+  detail::permit_operation<write_guard> write() noexcept { return {queue_, all_}; }
 
   /// The same for a thread that is no worker (asserted): it waits in the same line.
   /// Cost: blocks the thread.

@@ -19,7 +19,6 @@
 /// last permit may destroy the semaphore.
 #pragma once
 
-#include <magpie/runtime/grant_operation.hpp>
 #include <magpie/sync/permit_queue.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/result.hpp>
@@ -65,19 +64,7 @@ class [[nodiscard("without a name the permit is given back at once")]] semaphore
 namespace detail {
 
 /// `semaphore::acquire`.
-class acquire_operation : public magpie::detail::grant_operation<permit_queue, permit_entry> {
- public:
-  using value_type = semaphore_permit;
-
-  acquire_operation(permit_queue& from, std::size_t count) noexcept
-      : grant_operation(from, count) {}
-  acquire_operation(acquire_operation&&) noexcept = default;
-
-  result<semaphore_permit> take() noexcept {
-    taken();
-    return semaphore_permit(held_permits(&source(), entry().count));
-  }
-};
+using acquire_operation = permit_operation<semaphore_permit>;
 
 }  // namespace detail
 
