@@ -3,6 +3,7 @@
 /// was, or destroyed.  A model includes this once, and first.
 #pragma once
 
+#include <magpie/tests/model/item.hpp>
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>
@@ -24,22 +25,6 @@ void rethrow_exception(void*) { std::abort(); }
 namespace magpie::channels {
 
 using model::party;
-
-/// A value whose memory is watched, and whose lives are counted.
-class item {
- public:
-  item(int number, int& alive) : number_(number), alive_(&alive) { ++*alive_; }
-  item(item&& other) noexcept : number_(other.number_ + 0), alive_(other.alive_) { ++*alive_; }
-  ~item() {
-    number_ = -1;
-    --*alive_;
-  }
-  int number() const { return number_ + 0; }
-
- private:
-  mutable plain<int> number_;
-  int* alive_;
-};
 
 struct world : model::stage {
   using state = sync::detail::mpsc_state<item>;

@@ -2,6 +2,7 @@
 /// waits, is stopped, closes and goes meanwhile; nobody waits for what cannot come; the block is
 /// freed once, by the last of the two ends, and the value in it destroyed. All of it is the real
 /// source; tasks.hpp says what stands for frames.
+#include <magpie/tests/model/item.hpp>
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>
@@ -13,22 +14,6 @@
 namespace magpie::channels {
 
 using model::party;
-
-/// A value whose memory is watched, and whose lives are counted.
-class item {
- public:
-  item(int number, int& alive) : number_(number), alive_(&alive) { ++*alive_; }
-  item(item&& other) noexcept : number_(other.number_ + 0), alive_(other.alive_) { ++*alive_; }
-  ~item() {
-    number_ = -1;
-    --*alive_;
-  }
-  int number() const { return number_ + 0; }
-
- private:
-  mutable plain<int> number_;
-  int* alive_;
-};
 
 struct world : model::stage {
   using receive = sync::detail::receive_operation<item>;

@@ -40,16 +40,6 @@ task<> visits(admission& door, int name, clock::duration stays, outcomes& log) {
   co_await sleep_for(stays);
 }
 
-template <class Scenario>
-void at_instants(Scenario scenario) {
-  const auto paused = [](Scenario& inner) -> task<> {
-    test_clock::pause();
-    co_await inner();
-    test_clock::resume();
-  };
-  EXPECT_TRUE(run_on(one_at_a_time(), paused(scenario)));
-}
-
 TEST(admission, admits_so_many_at_once_and_the_others_in_their_order) {
   at_instants([]() -> task<> {
     admission door(some_limits(2));

@@ -36,16 +36,6 @@ void succeeds(breaker& one, int times = 1) {
   }
 }
 
-template <class Scenario>
-void at_instants(Scenario scenario) {
-  const auto paused = [](Scenario& inner) -> task<> {
-    test_clock::pause();
-    co_await inner();
-    test_clock::resume();
-  };
-  EXPECT_TRUE(run_on(one_at_a_time(), paused(scenario)));
-}
-
 TEST(breaker, opens_after_so_many_failures_of_the_last_calls) {
   breaker three_of_five(breaker_policy(3, 5));
   fails(three_of_five, 2);

@@ -32,17 +32,6 @@ task<> acquires(rate_limiter& from, std::uint64_t count, int name, log_of_servic
   log.note(name);
 }
 
-/// With a clock that moves by hand, so that each is served at its very instant.
-template <class Scenario>
-void at_instants(Scenario scenario) {
-  const auto paused = [](Scenario& inner) -> task<> {
-    test_clock::pause();
-    co_await inner();
-    test_clock::resume();
-  };
-  EXPECT_TRUE(run_on(one_at_a_time(), paused(scenario)));
-}
-
 TEST(rate_limiter, serves_a_burst_at_once_and_then_one_each_interval) {
   at_instants([]() -> task<> {
     rate_limiter ten(rate_limit(10, 1s, 2));

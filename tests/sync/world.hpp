@@ -8,6 +8,7 @@
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/spawn.hpp>
 #include <magpie/runtime/task_group.hpp>
+#include <magpie/runtime/test_clock.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
@@ -27,6 +28,17 @@ inline options one_at_a_time(std::uint64_t seed = 1) {
 /// In a simulation with one worker: returns when everybody has had its turns.  Each takes a little
 /// time; what is not ready takes longer.
 inline auto settled() { return sleep_for(100us); }
+
+/// Runs a scenario with a clock that moves by hand, so that all happens at its very instant.
+template <class Scenario>
+void at_instants(Scenario scenario) {
+  const auto paused = [](Scenario& inner) -> task<> {
+    test_clock::pause();
+    co_await inner();
+    test_clock::resume();
+  };
+  EXPECT_TRUE(run_on(one_at_a_time(), paused(scenario)));
+}
 
 /// How many operations a structure is compared with its reference for; `MAGPIE_TEST_OPERATIONS`
 /// sets it for long runs.
