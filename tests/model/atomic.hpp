@@ -204,16 +204,4 @@ class plain {
 inline void cpu_relax() { rl::yield(1, rl::debug_info("cpu_relax")); }
 inline void thread_yield() { rl::yield(1, rl::debug_info("thread_yield")); }
 
-namespace detail {
-
-void assertion_failed(const char* expression, const char* file, int line) noexcept {
-  if (rl::is_ctx()) {
-    rl::ctx().fail_test(expression, rl::test_result_user_assert_failed,
-                        rl::debug_info("", file, static_cast<unsigned>(line)));
-  }
-  std::fprintf(stderr, "%s:%d: assertion failed: %s\n", file, line, expression);
-  std::abort();
-}
-
-}  // namespace detail
 }  // namespace magpie
