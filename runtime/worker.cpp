@@ -338,21 +338,10 @@ void worker::fire_timers(std::uint64_t now_ns) noexcept {
     count = wheel_.expire(now_ns, fired, local_queue::capacity);
   }
   if (count == 0) return;  // some moved down
-  const bool close = now_ns - fired_at_ns_ <= std::min(count * timer_gap_ns, 2 * timer_slack_ns);
-  crowd_ =
-      close ? std::min(crowd_ + static_cast<std::uint32_t>(count), 2 * timer_crowd) : crowd_ / 2;
-  fired_at_ns_ = now_ns;
+  crowd_.fired(now_ns, count);
   runnable_chain chain;
   while (timer_node* node = fired.pop_front()) chain.push(*static_cast<timer*>(node)->fires);
   take_in(chain);
-}
-
-/// Until when the loop may sleep for the timers: they are never early, and late by a fraction of a
-/// millisecond where a wake-up for each of them would cost more than what they are for.
-std::uint64_t worker::timer_deadline(std::uint64_t now_ns) const noexcept {
-  const std::uint64_t next = wheel_.next_deadline_ns();
-  const bool crowded = crowd_ >= timer_crowd && next - now_ns < timer_slack_ns;
-  return crowded ? next + timer_slack_ns : next;
 }
 
 void worker::park() noexcept {
@@ -365,7 +354,8 @@ void worker::park() noexcept {
   const auto self = static_cast<std::uint32_t>(index);
   const std::uint64_t now = clock::detail_now_ns();
   note_pace(now);
-  std::uint64_t deadline = std::min(timer_deadline(now), watch_deadline(now));
+  std::uint64_t deadline =
+      std::min(crowd_.wake_at(wheel_.next_deadline_ns(), now), watch_deadline(now));
   io->set_parked(true);
   parked_.store(true, order::relaxed);
   const bool look_again = sleepers.park(self, std::exchange(searching_, false));

@@ -22,6 +22,7 @@
 #include <magpie/runtime/reactor.hpp>
 #include <magpie/runtime/runnable.hpp>
 #include <magpie/runtime/task_name.hpp>
+#include <magpie/runtime/timer_crowd.hpp>
 #include <magpie/runtime/timer_wheel.hpp>
 #include <magpie/runtime/worker_hooks.hpp>
 #include <magpie/util/atomic.hpp>
@@ -101,10 +102,6 @@ class alignas(cache_line_size) worker final : public detail::context {
   static constexpr std::uint64_t wake_cost_ns = 20'000;         ///< Waiting work worth a wake-up.
   static constexpr std::uint64_t steal_cost_ns = 2'000;         ///< A fork worth a steal.
   static constexpr unsigned poll_after_max = 64;  ///< Tasks between two turns of the reactor.
-  // Where timers come thick and fast, several share a wake-up.
-  static constexpr std::uint64_t timer_gap_ns = 50'000;     ///< Close enough to each other.
-  static constexpr std::uint64_t timer_slack_ns = 200'000;  ///< How late the first one may be.
-  static constexpr std::uint32_t timer_crowd = 128;         ///< After so many that were close.
 
   worker(scheduler& owner, std::size_t at, std::uint64_t seed, bool shared,
          std::uint64_t now_ns) noexcept;
@@ -183,7 +180,6 @@ class alignas(cache_line_size) worker final : public detail::context {
   void note_pace(std::uint64_t now_ns) noexcept;
   void poll_io(std::uint64_t deadline_ns) noexcept;
   void fire_timers(std::uint64_t now_ns) noexcept;
-  std::uint64_t timer_deadline(std::uint64_t now_ns) const noexcept;
   void park() noexcept;
   bool work_is_visible() noexcept;
   void stop_searching() noexcept;
@@ -227,8 +223,7 @@ class alignas(cache_line_size) worker final : public detail::context {
   std::uint64_t watch_every_ns_ = 0;
   std::uint64_t stole_fork_ns_ = 0;  ///< When, until it is known what came of it.
   unsigned short_parks_ = 0;         ///< Parks in a row that ended sooner than a look is due.
-  std::uint32_t crowd_ = 0;          ///< Timers of late that fired close to each other.
-  std::uint64_t fired_at_ns_ = 0;    ///< When timers fired last.
+  timer_crowd crowd_;
   std::uint64_t neighbour_seen_ = 0;
   std::uint64_t neighbour_seen_ns_ = 0;
   std::uint64_t neighbour_since_ns_ = 0;

@@ -3,7 +3,8 @@
 /// Plain functions, called on the worker's thread with the index of the worker.  They may spawn and
 /// wake tasks, except for `stops`, after which nothing runs there any more; what a `parks` makes
 /// ready here is run before the worker sleeps, or leaves with the runtime.  They must not block:
-/// all that waits on this worker waits for them.
+/// all that waits on this worker waits for them.  Nor may they spawn at each parking for ever: a
+/// runtime ends when its last task has.
 ///
 /// `starts` and `stops` come once for each worker that has run, `parks` and `unparks` in pairs; a
 /// worker parks often, also to look after others.  In a simulation a worker is parked from the

@@ -46,6 +46,10 @@ inline bool cell_is_there() { return matrix_reactor() != "uring" || kernel_has_u
   MAGPIE_NEED_CELL();        \
   if (::magpie::tests::in_simulation()) GTEST_SKIP() << "not in a simulation"
 
+/// Leaves a test of simulated parts alone, which is long and the same in every cell, in the others.
+#define MAGPIE_NEED_SIMULATION() \
+  if (!::magpie::tests::in_simulation()) GTEST_SKIP() << "run in the simulated cells"
+
 inline options cell_options() {
   options chosen;
   chosen.workers = matrix_workers();

@@ -219,8 +219,9 @@ class insistent_reactor final : public reactor {
   reactor* real_;
 };
 
+/// By a thread that drives alone: no other looks for the reactor meanwhile, to wake it.
 task<int> turns_in(int yields) {
-  reactor*& io = detail::this_context().io;  // one worker: the task stays with it
+  reactor*& io = detail::this_context().io;
   reactor& real = *io;
   insistent_reactor insists(real);
   io = &insists;
@@ -232,6 +233,7 @@ task<int> turns_in(int yields) {
 TEST(runtime, a_reactor_that_brings_nothing_is_asked_more_rarely) {
   MAGPIE_NEED_KERNEL();
   options alone = cell_options();
+  alone.flavour = flavour::current_thread;
   alone.workers = 1;
   const auto turns = run_on(alone, turns_in(6400));
   ASSERT_TRUE(turns);

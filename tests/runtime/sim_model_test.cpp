@@ -3,6 +3,7 @@
 // Checked after each call: bytes come in order, none is lost, doubled or made up; an end of stream
 // comes after the last byte; a reset only where somebody closed; `ready` says exactly whether a
 // call would say EAGAIN; a held wait is told as soon as its descriptor is ready.
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/runtime/sim_driver.hpp>
 
 #include <map>
@@ -251,6 +252,7 @@ sim_options small_buffers(std::uint64_t seed) {
 }
 
 TEST(sim_model, random_calls_follow_the_model) {
+  MAGPIE_NEED_SIMULATION();
   std::uint64_t told = 0;
   std::uint64_t whole = 0;
   std::uint64_t resets = 0;
@@ -278,6 +280,7 @@ std::uint64_t hash_of(std::uint64_t seed) {
 }
 
 TEST(sim_model, a_seed_is_a_run) {
+  MAGPIE_NEED_SIMULATION();
   std::unordered_set<std::uint64_t> hashes;
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
     const std::uint64_t hash = hash_of(seed);

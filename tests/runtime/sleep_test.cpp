@@ -177,13 +177,14 @@ task<std::uint64_t> a_crowd_of_sleepers(int count, atomic<int>& early) {
   co_return current_metrics().parks - before;
 }
 
-// A park for each would be two thousand.  On a busy machine there are fewer, never more.
+// A park for each would be two thousand.  With a pause after each crowd that had come together
+// again, the worst that a busy machine can do, it would be one for each 64 of 104.
 TEST(sleep, concurrent_a_crowd_shares_wake_ups) {
   MAGPIE_NEED_KERNEL();
   atomic<int> early{0};
   options alone = cell_options();
   alone.workers = 1;
-  EXPECT_LT(run_on(alone, a_crowd_of_sleepers(2000, early)).value(), 600U);
+  EXPECT_LT(run_on(alone, a_crowd_of_sleepers(2000, early)).value(), 1500U);
   EXPECT_EQ(early.load(order::relaxed), 0);
 }
 
