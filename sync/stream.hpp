@@ -1,8 +1,8 @@
 /// Streams: values that come one after the other, each of which may have to be waited for.
 ///
-///     co_await (streams::messages(std::move(orders))
-///               | streams::filter([](const order& one) { return one.urgent; })
-///               | streams::map([&](order one) { return ship(std::move(one)); })
+///     co_await (streams::messages(std::move(parcels))
+///               | streams::filter([](const parcel& one) { return one.urgent; })
+///               | streams::map([&](parcel one) { return ship(std::move(one)); })
 ///               | streams::buffered(8)
 ///               | streams::for_each([](receipt one) { print(one); }));
 ///
@@ -282,10 +282,9 @@ class adapted_next final : public pulling<Adapter> {
 
 /// A function that an adapter keeps.
 template <class F>
-constexpr std::remove_cvref_t<F> kept(F&& function) {
-  static_assert(
-      std::is_lvalue_reference_v<F> || std::is_trivially_copyable_v<std::remove_cvref_t<F>>,
-      "name the closure first: GCC 12 destroys an owning temporary twice");
+constexpr std::decay_t<F> kept(F&& function) {
+  static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_copyable_v<std::decay_t<F>>,
+                "name the closure first: GCC 12 destroys an owning temporary twice");
   return std::forward<F>(function);
 }
 

@@ -271,7 +271,7 @@ inline auto buffer_unordered(std::size_t most) {
 template <detail::stream_plan Plan, class F>
 auto with_stream(Plan&& plan, F&& body) {
   static_assert(!std::is_lvalue_reference_v<Plan>, "move the plan in");
-  using function = std::remove_cvref_t<F>;
+  using function = std::decay_t<F>;
   return detail::runs_plan<detail::plan_value<Plan, function>>(std::move(plan),
                                                                detail::kept(std::forward<F>(body)));
 }

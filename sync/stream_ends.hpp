@@ -119,7 +119,7 @@ namespace streams {
 template <class F>
 auto for_each(F&& f) {
   return detail::ending([f = detail::kept(std::forward<F>(f))]<class S>(S&& source) mutable {
-    return detail::for_each_of<S, std::remove_cvref_t<F>>(std::forward<S>(source), std::move(f));
+    return detail::for_each_of<S, std::decay_t<F>>(std::forward<S>(source), std::move(f));
   });
 }
 
@@ -128,8 +128,8 @@ template <class T, class F>
 auto fold(T value, F&& f) {
   return detail::ending([value = std::move(value),
                          f = detail::kept(std::forward<F>(f))]<class S>(S&& source) mutable {
-    return detail::fold_of<S, T, std::remove_cvref_t<F>>(std::forward<S>(source), std::move(value),
-                                                         std::move(f));
+    return detail::fold_of<S, T, std::decay_t<F>>(std::forward<S>(source), std::move(value),
+                                                  std::move(f));
   });
 }
 
@@ -145,7 +145,7 @@ template <class P>
 auto all(P&& predicate) {
   return detail::ending(
       [p = detail::kept(std::forward<P>(predicate))]<class S>(S&& source) mutable {
-        return detail::all_of<S, std::remove_cvref_t<P>>(std::forward<S>(source), std::move(p));
+        return detail::all_of<S, std::decay_t<P>>(std::forward<S>(source), std::move(p));
       });
 }
 
@@ -154,8 +154,7 @@ template <class P>
 auto any(P&& predicate) {
   return detail::ending(
       [p = detail::kept(std::forward<P>(predicate))]<class S>(S&& source) mutable {
-        return detail::search_of<S, std::remove_cvref_t<P>>(std::forward<S>(source), std::move(p),
-                                                            true);
+        return detail::search_of<S, std::decay_t<P>>(std::forward<S>(source), std::move(p), true);
       });
 }
 
@@ -167,8 +166,8 @@ auto any(P&& predicate) {
 template <class F>
 auto for_each_concurrent(std::size_t most, F&& f) {
   return detail::ending([most, f = detail::kept(std::forward<F>(f))]<class S>(S&& source) mutable {
-    return detail::for_each_concurrent_of<S, std::remove_cvref_t<F>>(std::forward<S>(source), most,
-                                                                     std::move(f));
+    return detail::for_each_concurrent_of<S, std::decay_t<F>>(std::forward<S>(source), most,
+                                                              std::move(f));
   });
 }
 
