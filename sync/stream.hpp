@@ -24,7 +24,7 @@
 ///     failed(pulls&, e)  it has failed; gives the error of `next`, or none to go on.
 ///     take_item()        what is given.
 ///     asks_again()       what was asked for is not there at once; true: then something else.
-///     refused()          an error that `next` has before it begins.
+///     refused()          called first; an error that `next` has before it begins.
 ///
 /// So nothing is allocated.  And nothing is lost by a stop: what the adapter has taken from its
 /// source lies in the adapter, and not in a frame that is destroyed; an item becomes the caller's

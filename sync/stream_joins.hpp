@@ -116,7 +116,10 @@ class merge_stream : public adapter<stream_value<A>> {
   adapted_next<merge_stream> next() noexcept { return adapted_next<merge_stream>(*this); }
 
   /// An error of the one that was not waited for.
-  std::error_code refused() noexcept { return std::exchange(later_error_, {}); }
+  std::error_code refused() noexcept {
+    asked_ = 0;  // one that asked may not have begun to wait
+    return std::exchange(later_error_, {});
+  }
 
   bool ask(pulls& into) noexcept(std::is_nothrow_move_constructible_v<item>) {
     if (!this->held_ && later_) {
