@@ -158,8 +158,8 @@ auto any(P&& predicate) {
       });
 }
 
-/// Runs the task `f(item)` for each item, `most` at a time, as children of a group.  Waits for a
-/// place before the next item is taken, but one.
+/// Runs the task `f(item)` for each item, `most` at a time, as children of a group.  When all
+/// places are taken one more item is, and its task waits for the first place that is free.
 /// Errors: the first one, which stops the others; invalid_argument for `most` of 0.
 /// Stop: stops all, and waits for them.  Cost: a pooled block for each task.
 /// Threads: the tasks may run on several at once.
