@@ -3,6 +3,7 @@
 #include <magpie/sync/mpsc.hpp>
 #include <magpie/tests/sync/streams.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 
@@ -118,6 +119,22 @@ TEST(stream_joins, merge_loses_nothing_of_two_that_come_at_once) {
     static_cast<void>(co_await filling_other.join());
   };
   for (std::uint64_t seed = 1; seed < 20; ++seed) EXPECT_TRUE(run_in_simulation(scenario(), seed));
+}
+
+TEST(stream_joins, merge_keeps_what_the_slower_one_had) {
+  // Timers that fire at the same instant cannot be stopped any more: both waits have a value.
+  in_exact_time([]() -> task<> {
+    const auto ticks_as = [](int number) {
+      return streams::ticks(interval(10ms)) | streams::take(10) |
+             streams::map([number](clock::time_point) { return number; });
+    };
+    auto both = ticks_as(1) | streams::merge(ticks_as(2));
+    const auto begin = clock::now();
+    const auto all = co_await (both | streams::collect());
+    EXPECT_EQ(all.size(), 20U);
+    EXPECT_EQ(std::ranges::count(all, 1), 10);
+    EXPECT_EQ(clock::now(), begin + 90ms);
+  });
 }
 
 TEST(stream_joins, flatten_gives_the_items_of_streams) {
