@@ -23,6 +23,7 @@ OURS = {f"C{number:02}" for number in (
 # The headers that begin an await, and the row for what they offer; `fail` and the promise wait for
 # nothing themselves.
 ROWS = {
+    "net/socket.hpp": "`tcp_stream::read`",
     "net/tcp_stream.hpp": "`tcp_stream::connect`",
     "runtime/as_completed.hpp": "`completions::next`",
     "runtime/as_result.hpp": "`as_result`",
@@ -35,6 +36,7 @@ ROWS = {
     "runtime/delay_queue.hpp": "`delay_queue::next`",
     "runtime/fail.hpp": None,
     "runtime/fork.hpp": "`select`",
+    "runtime/generator.hpp": "`generator::next`",
     "runtime/grant_operation.hpp": "`semaphore::acquire`, `acquire_owned`",
     "runtime/io_operation.hpp": "`tcp_stream::read`",
     "runtime/live_tasks.hpp": "`current_stack`",
@@ -53,8 +55,11 @@ ROWS = {
     "runtime/test_clock.hpp": "`test_clock::advance`",
     "runtime/timeout.hpp": "`timeout`, `timeout_at`",
     "runtime/wait_operation.hpp": "`task_tracker::wait`",
+    "sync/condition.hpp": "`condition::wait`",
+    "sync/once.hpp": "`once::call`, `once_cell::get_or_init`",
+    "sync/stream.hpp": "`next` of a stream's source or adapter, `peek`",
 }
-STARTS = re.compile(r"\bstart\((?:detail::)?continuation\b")
+STARTS = re.compile(r"\bstart\((?:magpie::)?(?:detail::)?continuation\b")
 
 TEST = re.compile(r"\b(?:MAGPIE_TASK_)?TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)")
 NAMED_TEST = re.compile(r"`(\w+\.\w+)`")
