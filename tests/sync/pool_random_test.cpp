@@ -190,6 +190,7 @@ class pool_comparison {
     if (closed_) return end(who, errc::closed);
     if (idle_.empty()) {
       who.is = phase::making;
+      who.object = 0;
       return;
     }
     who.is = phase::recycling;
@@ -208,6 +209,7 @@ class pool_comparison {
       who.is = phase::out;
     } else {
       end(who, some_error());
+      serve();
     }
   }
   void end_recycle(party& who, bool well) {
