@@ -97,6 +97,7 @@ class pool_comparison {
     }
     pool_.close();
     closed_ = true;
+    ended_ += idle_.size();
     idle_.clear();
     while (!line_.empty()) end(take(line_.front()), errc::closed);
     co_await settled();
