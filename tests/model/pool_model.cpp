@@ -1,8 +1,8 @@
-/// Model: a pool without its values. No object and no turn is lost or doubled however gets, returns,
-/// stops, a close, a resize and the pool's end meet; who gets an object sees what those did who had
-/// it before; an object that is given back goes to who waits; the last of the pool and its objects
-/// frees the core, and is the last inside. All of it is the real source; tasks.hpp says what stands
-/// for frames.
+/// Model: a pool without its values. No object and no turn is lost or doubled however gets,
+/// returns, stops, a close, a resize and the pool's end meet; who gets an object sees what was done
+/// by those who had it before; one that is given back goes to who waits; the last of the pool and
+/// its objects frees the core, and is the last inside. All of it is the real source; tasks.hpp says
+/// what stands for frames.
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>

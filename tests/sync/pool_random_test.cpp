@@ -1,5 +1,5 @@
-/// `pool` against a reference that is a deque, a list and a set of parties: random gets, creates and
-/// recycles that end or fail, returns, stops at every await, resizes, reaps; compared after each of
+/// `pool` against a reference that is two deques and a set of parties: random gets, creates and
+/// recycles that end or fail, returns, stops at every await, resizes, looks; compared after each of
 /// them, object by object.
 #include <magpie/sync/pool.hpp>
 

@@ -89,6 +89,14 @@ struct quick_tools {
   workshop* in;
 };
 
+/// Gets one, writes its number down, keeps it for a while.
+template <class Pool>
+task<> borrows(Pool& from, std::vector<int>& log, clock::duration keeps = 0ms) {
+  const auto one = co_await from.get();
+  log.push_back(one->number);
+  co_await sleep_for(keeps);
+}
+
 using slow_pool = sync::pool<slow_tools>;
 using quick_pool = sync::pool<quick_tools>;
 
