@@ -139,7 +139,8 @@ bool says_yes(const result<T>& outcome) noexcept {
   }
 }
 
-template <class Manager>
+/// Of a pool, or of one of the pools of a group.
+template <class Manager, bool InGroup = false>
 class pool_state final : public pool_core {
  public:
   using value_type =
@@ -154,8 +155,8 @@ class pool_state final : public pool_core {
                                         std::declval<const pool_object_metrics&>())),
                    bool>;
 
-  pool_state(const pool_options& options, Manager&& manager)
-      : pool_core(options), manager_(std::move(manager)) {}
+  pool_state(const pool_options& options, Manager&& manager, pool_group* in = nullptr)
+      : pool_core(options, in), manager_(std::move(manager)) {}
 
   static task<guard> get(pool_share of) {
     auto& in = static_cast<pool_state&>(*of);
@@ -171,6 +172,21 @@ class pool_state final : public pool_core {
         co_await fail(waited.error());
       }
       turn = *std::move(waited);
+    }
+    if constexpr (InGroup) {
+      if (const auto at_once = turn.try_take_of_group(); !at_once) {
+        if (at_once.error() == errc::closed) co_await fail(errc::closed);
+        pool_place place(in);
+        if (!place.has_room()) co_await fail(errc::refused);
+        auto waited = co_await as_result(
+            timeout(in.options().wait_time_max, group_wait(in.group()->turns, 1)));
+        if (!waited) {
+          place.leave(waited.error() == errc::deadline);
+          co_await fail(waited.error());
+        }
+        waited->forget();
+        turn.add_of_group();
+      }
     }
     for (;;) {
       const pool_choice what = turn.choose();
@@ -199,6 +215,10 @@ class pool_state final : public pool_core {
     pool_turn turn;
     if (const auto at_once = turn.try_take(*this); !at_once)
       return std::unexpected(at_once.error());
+    if constexpr (InGroup) {
+      if (const auto at_once = turn.try_take_of_group(); !at_once)
+        return std::unexpected(at_once.error());
+    }
     for (;;) {
       const pool_choice what = turn.choose(false);
       if (what == pool_choice::closed) return std::unexpected(errc::closed);
@@ -248,7 +268,7 @@ class pool_state final : public pool_core {
     std::size_t ended = 0;
     while (pool_slot* const slot = now.left.front()) {
       const bool stays = keeps(value_of(*slot), std::as_const(slot->metrics));
-      slot->unlink();
+      pool_slots::remove(*slot);
       (stays ? now.kept : now.others).push_back(*slot);
       ended += stays ? 0 : 1;
     }

@@ -14,7 +14,7 @@ using magpie::detail::wake_chain;
 /// Objects that were taken out under the lock; destroyed after it.
 class pool_core::doomed {
  public:
-  explicit doomed(pool_core& in) noexcept : of_(in) {}
+  doomed() noexcept = default;
   doomed(const doomed&) = delete;
   doomed& operator=(const doomed&) = delete;
   ~doomed() { end_all(); }
@@ -25,11 +25,10 @@ class pool_core::doomed {
   }
   std::size_t count() const noexcept { return count_; }
   void end_all() noexcept {
-    while (pool_slot* const slot = slots_.pop_front()) of_.end(*slot);
+    while (pool_slot* const slot = slots_.pop_front()) end(*slot);
   }
 
  private:
-  pool_core& of_;
   pool_slots slots_;
   std::size_t count_ = 0;
 };
@@ -40,14 +39,15 @@ void pool_core::drop_reference() noexcept {
 
 /// The object, and its share of the core.
 void pool_core::end(pool_slot& slot) noexcept {
-  destroy(slot);
-  drop_reference();
+  pool_core& of = *slot.of;
+  of.destroy(slot);
+  of.drop_reference();
 }
 
 /// The same; then the turn goes back.
 void pool_core::end_and_release(pool_slot& slot) noexcept {
   destroy(slot);
-  release_turn();
+  release_turn(group_ != nullptr);
   drop_reference();
 }
 
@@ -56,18 +56,30 @@ void pool_core::end_and_release(pool_slot& slot) noexcept {
 void pool_core::count_end(pool_slot& slot, pool_end how) noexcept {
   slot.ends_by = how;
   --counts_.size;
+  if (group_ != nullptr) --group_->size;
   ++counts_.ended[static_cast<std::size_t>(how)];
 }
 
 void pool_core::take_out(pool_slot& slot) noexcept {
-  slot.unlink();
+  pool_slots::remove(slot);
+  if (group_ != nullptr) group_->idle.remove(slot);
   --counts_.idle;
 }
 
 void pool_core::end_idle(pool_slot& slot, pool_end how, doomed& into) noexcept {
-  take_out(slot);
-  count_end(slot, how);
+  slot.of->take_out(slot);
+  slot.of->count_end(slot, how);
   into.add(slot);
+}
+
+/// For one more object of a group.  Whoever makes one has a turn of the group and no object: if
+/// there are as many as there may be, one of them is idle.
+void pool_core::make_room(doomed& into) noexcept {
+  if (group_->size >= group_->size_max) {
+    MAGPIE_ASSERT(!group_->idle.empty());
+    end_idle(*group_->idle.front(), pool_end::evicted, into);
+  }
+  ++group_->size;
 }
 
 bool pool_core::expired(const pool_slot& slot, clock::time_point now,
@@ -91,7 +103,8 @@ bool pool_core::unwanted(const pool_slot& slot, clock::time_point now,
          (counts_.idle >= options_.idle_max && counts_.idle - options_.idle_max >= counts_.waiting);
 }
 
-void pool_core::release_turn_locked(wake_chain& woken) noexcept {
+void pool_core::release_turn_locked(bool of_both, wake_chain& woken) noexcept {
+  if (of_both) group_->turns.release(1, woken);
   if (debt_ != 0) {
     --debt_;
   } else {
@@ -101,11 +114,11 @@ void pool_core::release_turn_locked(wake_chain& woken) noexcept {
 
 // ---- turns --------------------------------------------------------------------------------------
 
-void pool_core::release_turn() noexcept {
+void pool_core::release_turn(bool of_both) noexcept {
   wake_chain woken;
   {
     const lock_scope guard(state_lock_);
-    release_turn_locked(woken);
+    release_turn_locked(of_both, woken);
   }
   woken.post();
 }
@@ -127,13 +140,28 @@ void pool_core::leave_line(bool too_late) noexcept {
   if (too_late) ++counts_.timed_out;
 }
 
-result<void> pool_turn::try_take(pool_core& of) noexcept {
+namespace {
+
+result<void> take_one(permit_queue& from) noexcept {
   permit_entry wanted(1);
-  if (!of.take(wanted))
+  if (!from.take(wanted))
     return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
   if (wanted.is == grant::closed) return std::unexpected(errc::closed);
-  of_ = &of;
   return {};
+}
+
+}  // namespace
+
+result<void> pool_turn::try_take(pool_core& of) noexcept {
+  auto taken = take_one(of);
+  if (taken) of_ = &of;
+  return taken;
+}
+
+result<void> pool_turn::try_take_of_group() noexcept {
+  auto taken = take_one(of_->group()->turns);
+  of_both_ = taken.has_value();
+  return taken;
 }
 
 bool pool_turn::try_take_spare(pool_core& of) noexcept {
@@ -146,27 +174,28 @@ void pool_turn::end() noexcept {
   if (of_ == nullptr) return;
   if (slot_ != nullptr) of_->discard(*std::exchange(slot_, nullptr), pool_end::abandoned);
   if (std::exchange(making_, false)) of_->not_made();
-  std::exchange(of_, nullptr)->release_turn();
+  std::exchange(of_, nullptr)->release_turn(std::exchange(of_both_, false));
 }
 
 // ---- for who has a turn -------------------------------------------------------------------------
 
 pool_choice pool_core::choose(pool_slot*& slot, bool may_make) noexcept {
   const clock::time_point now = clock::now();
-  doomed too_old(*this);
+  doomed gone;
   const lock_scope guard(state_lock_);
   if (closed_) return pool_choice::closed;
   for (;;) {
     pool_slot* const next = options_.order == pool_order::fifo ? idle_.front() : idle_.back();
     if (next == nullptr) {
       if (!may_make) return pool_choice::none;
+      if (group_ != nullptr) make_room(gone);
       ++counts_.size;
       ++counts_.being_made;
       return pool_choice::make;
     }
     pool_end how;
     if (expired(*next, now, how)) {
-      end_idle(*next, how, too_old);
+      end_idle(*next, how, gone);
       continue;
     }
     take_out(*next);
@@ -200,6 +229,7 @@ void pool_core::not_made() noexcept {
   const lock_scope guard(state_lock_);
   --counts_.being_made;
   --counts_.size;
+  if (group_ != nullptr) --group_->size;
   ++counts_.create_failed;
 }
 
@@ -225,8 +255,9 @@ void pool_core::put_back(pool_slot& slot) noexcept {
     } else {
       slot.metrics.last_used = now;
       idle_.push_back(slot);
+      if (group_ != nullptr) group_->idle.push_back(slot);
       ++counts_.idle;
-      release_turn_locked(woken);
+      release_turn_locked(group_ != nullptr, woken);
       kept = true;  // from here on it is somebody else's
     }
   }
@@ -246,7 +277,7 @@ void pool_core::leave(pool_slot& slot, pool_end how) noexcept {
 
 std::size_t pool_core::reap() noexcept {
   const clock::time_point now = clock::now();
-  doomed old(*this);
+  doomed old;
   const lock_scope guard(state_lock_);
   for (pool_slot* slot = idle_.front(); slot != nullptr;) {
     pool_slot* const next = idle_.next(*slot);
@@ -258,9 +289,22 @@ std::size_t pool_core::reap() noexcept {
   return old.count();
 }
 
+std::size_t pool_core::reap_all(pool_group& of) noexcept {
+  const clock::time_point now = clock::now();
+  doomed old;
+  const lock_scope guard(of.lock);
+  for (pool_slot* slot = of.idle.front(); slot != nullptr;) {
+    pool_slot* const next = of.idle.next(*slot);
+    pool_end how;
+    if (slot->of->expired(*slot, now, how)) end_idle(*slot, how, old);
+    slot = next;
+  }
+  return old.count();
+}
+
 void pool_core::resize(std::size_t size) noexcept {
   MAGPIE_ASSERT(size <= permits_max);
-  doomed surplus(*this);
+  doomed surplus;
   wake_chain woken;
   {
     const lock_scope guard(state_lock_);
@@ -279,7 +323,7 @@ void pool_core::resize(std::size_t size) noexcept {
 }
 
 void pool_core::close_all() noexcept {
-  doomed all(*this);
+  doomed all;
   {
     const lock_scope guard(state_lock_);
     closed_ = true;
@@ -297,6 +341,7 @@ pool_counts pool_core::counts() const noexcept {
 }
 
 void pool_core::begin_look(pool_slots& into) noexcept {
+  MAGPIE_ASSERT(group_ == nullptr);
   const lock_scope guard(state_lock_);
   while (pool_slot* const slot = idle_.front()) {
     permit_entry wanted(1);
@@ -308,7 +353,7 @@ void pool_core::begin_look(pool_slots& into) noexcept {
 
 void pool_core::end_look(pool_slots& kept, pool_slots& others) noexcept {
   const clock::time_point now = clock::now();
-  doomed gone(*this);
+  doomed gone;
   wake_chain woken;
   {
     const lock_scope guard(state_lock_);
@@ -324,13 +369,13 @@ void pool_core::end_look(pool_slots& kept, pool_slots& others) noexcept {
       } else {
         idle_.push_front(*slot);
         ++counts_.idle;
-        release_turn_locked(woken);
+        release_turn_locked(false, woken);
       }
     }
   }
   woken.post();
   gone.end_all();
-  for (std::size_t i = 0; i < gone.count(); ++i) release_turn();
+  for (std::size_t i = 0; i < gone.count(); ++i) release_turn(false);
 }
 
 void pool_core::check_invariants() noexcept {

@@ -30,7 +30,12 @@
 ///     close                    the idle ones taken out               the line ends; destroyed
 ///
 /// What is destroyed keeps its turn until it is gone: the next is made after it.  Only idle objects
-/// that end by `reap`, `resize` or `retain` may be on their way out beside their replacements.
+/// that end by `reap` or `resize` may be on their way out beside their replacements.
+///
+/// Pools may be a *group*, with a bound of all their objects (keyed_pool.hpp).  They have one lock
+/// then, and whoever has a turn needs one of the group as well, taken after the first and given
+/// back with it.  All objects that are not idle are with turns of the group: so whoever has one and
+/// no object, and finds as many as there may be, finds an idle one of some pool, which ends.
 ///
 /// Objects may outlive their pool: (R) the core is counted by the pool, by each object, and by each
 /// task inside; the last frees it and sees what the others did.
@@ -54,8 +59,12 @@ namespace magpie::sync::detail {
 
 class pool_core;
 
+/// The places of an idle object: in its pool, and in a group of pools.
+struct pool_place_in_pool : list_node {};
+struct pool_place_in_group : list_node {};
+
 /// An object of a pool, without its value.
-struct pool_slot : list_node {
+struct pool_slot : pool_place_in_pool, pool_place_in_group {
   explicit pool_slot(pool_core& in) noexcept : of(&in) {
     metrics.created = metrics.last_used = clock::now();
   }
@@ -65,29 +74,49 @@ struct pool_slot : list_node {
   pool_end ends_by{};           ///< Of whoever ends it.
 };
 
-using pool_slots = intrusive_list<pool_slot>;
+using pool_slots = intrusive_list<pool_slot, pool_place_in_pool>;
+
+/// Pools that share a bound of all their objects, and one lock.  Who has a turn of a pool needs one
+/// of the group as well; if there are as many objects as there may be, an idle one of whichever pool
+/// makes room.
+struct pool_group {
+  explicit pool_group(std::size_t most) noexcept : turns(most), size_max(most) {}
+
+  spin_lock lock;
+  permit_queue turns;
+  intrusive_list<pool_slot, pool_place_in_group> idle;  // in the order in which they came back
+  std::size_t size = 0;                                 // as in `pool_counts`
+  std::size_t size_max;
+};
 
 enum class pool_choice : std::uint8_t { idle, make, none, closed };
 
 class pool_core : public permit_queue {
  public:
-  explicit pool_core(const pool_options& options) noexcept
-      : permit_queue(options.size_max), options_(options) {}
+  explicit pool_core(const pool_options& options, pool_group* in = nullptr) noexcept
+      : permit_queue(options.size_max),
+        group_(in),
+        state_lock_(in != nullptr ? in->lock : own_lock_),
+        options_(options) {}
   pool_core(const pool_core&) = delete;
   pool_core& operator=(const pool_core&) = delete;
 
   void add_reference() noexcept { references_.fetch_add(1, order::relaxed); }  // who adds has one
   void drop_reference() noexcept;
+  /// Nobody but the caller has a share; who could take one is kept out by the caller.
+  bool is_last_share() const noexcept { return references_.load(order::relaxed) == 1; }
 
   // ---- turns ----
 
   /// For grant_operation: a turn that a stopped task was given.  Hides the queue's, which knows of
   /// no debt.
   bool give_back(permit_entry&) noexcept {
-    release_turn();
+    release_turn(false);
     return true;
   }
-  void release_turn() noexcept;
+  /// `of_both`: there is one of the group with it.
+  void release_turn(bool of_both) noexcept;
+  pool_group* group() const noexcept { return group_; }
 
   /// Whether there is room in line; then `leave_line` must follow.
   bool join_line() noexcept;
@@ -118,6 +147,8 @@ class pool_core : public permit_queue {
   // ---- for everybody ----
 
   std::size_t reap() noexcept;
+  /// The same for all pools of a group.
+  static std::size_t reap_all(pool_group& of) noexcept;
   void resize(std::size_t size) noexcept;
   void close_all() noexcept;
   pool_counts counts() const noexcept;
@@ -143,16 +174,19 @@ class pool_core : public permit_queue {
 
   class doomed;
 
-  void end(pool_slot& slot) noexcept;
+  static void end(pool_slot& slot) noexcept;
   void end_and_release(pool_slot& slot) noexcept;
   void count_end(pool_slot& slot, pool_end how) noexcept;
   void take_out(pool_slot& slot) noexcept;
-  void end_idle(pool_slot& slot, pool_end how, doomed& into) noexcept;
+  static void end_idle(pool_slot& slot, pool_end how, doomed& into) noexcept;
+  void make_room(doomed& into) noexcept;
   bool expired(const pool_slot& slot, clock::time_point now, pool_end& how) const noexcept;
   bool unwanted(const pool_slot& slot, clock::time_point now, pool_end& how) const noexcept;
-  void release_turn_locked(magpie::detail::wake_chain& woken) noexcept;
+  void release_turn_locked(bool of_both, magpie::detail::wake_chain& woken) noexcept;
 
-  mutable spin_lock state_lock_;
+  pool_group* const group_;  // or null
+  spin_lock own_lock_;
+  spin_lock& state_lock_;
   pool_slots idle_;       // in the order in which they came back
   std::size_t debt_ = 0;  // turns that are out and are no more
   bool closed_ = false;
@@ -185,13 +219,15 @@ class [[nodiscard]] pool_turn {
   pool_turn(pool_turn&& other) noexcept
       : of_(std::exchange(other.of_, nullptr)),
         slot_(std::exchange(other.slot_, nullptr)),
-        making_(std::exchange(other.making_, false)) {}
+        making_(std::exchange(other.making_, false)),
+        of_both_(std::exchange(other.of_both_, false)) {}
   pool_turn& operator=(pool_turn&& other) noexcept {
     if (this != &other) {
       end();
       of_ = std::exchange(other.of_, nullptr);
       slot_ = std::exchange(other.slot_, nullptr);
       making_ = std::exchange(other.making_, false);
+      of_both_ = std::exchange(other.of_both_, false);
     }
     return *this;
   }
@@ -203,6 +239,9 @@ class [[nodiscard]] pool_turn {
   /// Takes a turn if one is free and nobody waits for it; else says why not.
   result<void> try_take(pool_core& of) noexcept;
   bool try_take_spare(pool_core& of) noexcept;
+  /// A turn of the group as well.
+  result<void> try_take_of_group() noexcept;
+  void add_of_group() noexcept { of_both_ = true; }
 
   pool_choice choose(bool may_make = true) noexcept {
     const pool_choice what = of_->choose(slot_, may_make);
@@ -219,6 +258,7 @@ class [[nodiscard]] pool_turn {
   /// The object is its user's, and the turn with it.
   pool_slot& give() noexcept {
     of_ = nullptr;
+    of_both_ = false;
     return *std::exchange(slot_, nullptr);
   }
   /// The object is idle, and the turn over.
@@ -232,6 +272,7 @@ class [[nodiscard]] pool_turn {
   pool_core* of_ = nullptr;
   pool_slot* slot_ = nullptr;
   bool making_ = false;
+  bool of_both_ = false;
 };
 
 /// Waits for a turn.
@@ -247,6 +288,9 @@ class turn_wait final : public magpie::detail::grant_operation<pool_core, permit
     return pool_turn(&source());
   }
 };
+
+/// Waits for a turn of a group.
+using group_wait = permit_operation<held_permits>;
 
 /// In line, until its end.
 class pool_place {

@@ -49,8 +49,9 @@ enum class pool_end : std::uint8_t {
   abandoned,      ///< Its `get` was stopped while it was being recycled.
   closed,         ///< The pool was closed.
   detached,       ///< Its user has taken it.
+  evicted,        ///< Of a `keyed_pool`: it made room for one of another key.
 };
-inline constexpr std::size_t pool_end_count = 9;
+inline constexpr std::size_t pool_end_count = 10;
 
 /// What a pool knows of one object.
 struct pool_object_metrics {

@@ -295,6 +295,24 @@ TEST(pool, c94_close_refuses_who_waits_and_who_comes_and_destroys_what_is_idle) 
   });
 }
 
+/// Who has been given a turn and has not run yet makes nothing in a pool that is closed.
+TEST(pool, c94_a_turn_that_is_on_its_way_when_it_is_closed_is_refused) {
+  at_instants([]() -> task<> {
+    workshop shop;
+    quick_pool tools(pool_options(1), quick_tools(shop));
+    std::vector<int> log;
+    auto held = co_await tools.get();
+    auto waits = spawn(borrows(tools, log));
+    co_await test_clock::advance(0ms);
+    held.give_back();
+    tools.close();
+    const auto refused = co_await waits.join();
+    EXPECT_EQ(error_of(refused), errc::closed);
+    EXPECT_EQ(shop.made, 1);
+    EXPECT_EQ(tools.counts().size, 0U);
+  });
+}
+
 /// An object outlives its pool, its manager with it; so does one that is being made.
 TEST(pool, c94_objects_may_outlive_their_pool) {
   at_instants([]() -> task<> {

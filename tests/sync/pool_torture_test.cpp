@@ -1,6 +1,7 @@
 /// Stops at every possible moment, for whatever gets an object of a pool.  Afterwards no object is
 /// alive that is not counted, and every turn can be had again.
 #include <magpie/runtime/fail.hpp>
+#include <magpie/sync/keyed_pool.hpp>
 #include <magpie/sync/pool.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 #include <magpie/tests/sync/world.hpp>
@@ -115,7 +116,60 @@ task<> pooling(int i, tally& counts) {
   counts.check(alive.load(order::relaxed) == 0);
 }
 
+struct keyed_parts {
+  keyed_parts(int number, atomic<int>& alive_parts) noexcept : at(number), alive(&alive_parts) {}
+  keyed_parts(keyed_parts&& other) noexcept : at(other.at), alive(other.alive) {}
+
+  task<part> create(int key) {
+    co_await at.pass(0, static_cast<unsigned>(key));
+    co_return part(*alive);
+  }
+  task<> recycle(part&) { co_await at.pass(2, rounds.fetch_add(1, order::relaxed)); }
+
+  gates at;
+  atomic<int>* alive;
+  atomic<unsigned> rounds{0};
+};
+
+using keyed_pool = sync::keyed_pool<int, keyed_parts>;
+
+task<> borrows_of_key(keyed_pool& from, int i, tally& counts, atomic<int>& out) {
+  const counted here(counts.alive);
+  const auto longest = i % 3 == 0 ? std::chrono::nanoseconds(i % 11 * 1us) : 1h;
+  auto got = co_await as_result(timeout(longest, from.get(i % 3)));
+  if (got) {
+    counts.check(out.fetch_add(1, order::relaxed) < 2);
+    const auto slept = co_await as_result(sleep_for(std::chrono::microseconds(i % 7)));
+    out.fetch_sub(1, order::relaxed);
+    if (!slept) co_await fail(slept.error());
+  } else if (got.error() != errc::deadline && got.error() != some_error()) {
+    co_await fail(got.error());
+  }
+}
+
+task<> pooling_by_key(int i, tally& counts) {
+  const counted here(counts.alive);
+  atomic<int> alive{0};
+  atomic<int> out{0};
+  {
+    keyed_pool parts(sync::keyed_pool_options(2, static_cast<std::size_t>(1 + i % 2)),
+                     keyed_parts(i, alive));
+    const auto ended = co_await as_result(with_task_group([&](task_group& group) -> task<> {
+      for (int k = 0; k < 5; ++k) group.spawn(borrows_of_key(parts, i + k, counts, out));
+      co_return;
+    }));
+    counts.check(parts.counts().size <= 2);
+    counts.check(alive.load(order::relaxed) == static_cast<int>(parts.counts().size));
+    parts.reap();
+    parts.close();
+    counts.check(parts.counts().size == 0);
+    if (!ended) co_await fail(ended.error());
+  }
+  counts.check(alive.load(order::relaxed) == 0);
+}
+
 TEST(pool_torture, concurrent_gets) { torture(&pooling); }
+TEST(pool_torture, concurrent_gets_of_keys) { torture(&pooling_by_key); }
 
 }  // namespace
 }  // namespace magpie::tests
