@@ -1,7 +1,7 @@
 /// `keyed_pool`: a pool for each key (a host, mostly), with one bound of all their objects.
 ///
 ///     struct connections {
-///       task<net::tcp_stream> create(const host& to) { return net::tcp_stream::connect(to.address); }
+///       task<connection> create(const host& to) { return connect(to); }
 ///     };
 ///     sync::keyed_pool<host, connections> clients(sync::keyed_pool_options(256, 8));
 ///     …

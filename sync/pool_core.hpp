@@ -77,8 +77,7 @@ struct pool_slot : pool_place_in_pool, pool_place_in_group {
 using pool_slots = intrusive_list<pool_slot, pool_place_in_pool>;
 
 /// Pools that share a bound of all their objects, and one lock.  Who has a turn of a pool needs one
-/// of the group as well; if there are as many objects as there may be, an idle one of whichever pool
-/// makes room.
+/// of the group as well; if there are as many objects as there may be, an idle one makes room.
 struct pool_group {
   explicit pool_group(std::size_t most) noexcept : turns(most), size_max(most) {}
 
