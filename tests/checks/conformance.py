@@ -18,7 +18,7 @@ TABLE_OF_STOPS = "| operation | what a stop does |"
 OURS = {f"C{number:02}" for number in (
     1, 2, 4, 5, 7, 8, 10, 11, 13, 14, 16, 17, 19, 20, 22, 23, 25, 26, 28, 29, 31, 32,
     34, 35, 37, 38, 40, 41, 43, 44, 46, 47, 49, 50, 52, 53, 55, 56, 58, 59, 61, 62, 64, 65, 67,
-    68, 70, 71, 91, 92)}
+    68, 70, 71, 91, 92, 94, 95)}
 
 # The headers that begin an await, and the row for what they offer; `fail` and the promise wait for
 # nothing themselves.
