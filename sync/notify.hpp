@@ -65,6 +65,9 @@ class notify_list : public magpie::detail::wait_list {
     return true;
   }
 
+  /// The permit, if it is there; whatever was notified beside it.
+  bool take_permit() noexcept;
+
   void wake_one(notified_by which) noexcept;
   void wake_all() noexcept;
 
