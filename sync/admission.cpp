@@ -103,6 +103,7 @@ task<admitted> admission::enter() {
   co_await consume_budget();  // a loop that is always admitted lets others run, and is stopped
   auto at_once = try_slot();
   if (at_once) co_return admit(*std::move(at_once));
+  if (at_once.error() == errc::closed) co_await fail(errc::closed);
   clock::duration patience{};
   if (!join_line(patience)) co_await fail(errc::refused);
   place in_line(*this);

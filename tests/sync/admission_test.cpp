@@ -222,6 +222,11 @@ TEST(admission, a_closed_door_is_closed_for_who_waits_and_who_comes) {
     EXPECT_EQ(error_of(door.try_enter()), errc::closed);
     const auto late = co_await as_result(door.enter());
     EXPECT_EQ(error_of(late), errc::closed);
+    admission without_line(some_limits(1, 0));
+    without_line.close();
+    const auto refused = co_await as_result(without_line.enter());
+    EXPECT_EQ(error_of(refused), errc::closed);
+    EXPECT_EQ(without_line.counts().refused_full, 0U);
     inside.leave();
     EXPECT_EQ(door.counts().waiting, 0U);
   });
