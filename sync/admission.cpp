@@ -43,6 +43,19 @@ admitted admission::admit(semaphore_permit permit) noexcept {
   return admitted(*this);
 }
 
+/// A permit that is there, if nobody waits.  Those that `set_running` could not take away, as they
+/// were between two owners, go now.
+result<semaphore_permit> admission::try_slot() noexcept {
+  for (;;) {
+    auto permit = slots_.try_acquire();
+    if (!permit) return permit;
+    const lock_scope guard(lock_);
+    if (surplus_ == 0) return permit;
+    --surplus_;
+    permit->forget();
+  }
+}
+
 void admission::leave() noexcept {
   bool replaced = true;
   {
@@ -78,7 +91,7 @@ void admission::leave_line(bool too_late) noexcept {
 }
 
 result<admitted> admission::try_enter() noexcept {
-  auto permit = slots_.try_acquire();
+  auto permit = try_slot();
   if (permit) return admit(*std::move(permit));
   if (permit.error() == errc::closed) return std::unexpected(permit.error());
   const lock_scope guard(lock_);
@@ -88,8 +101,9 @@ result<admitted> admission::try_enter() noexcept {
 
 task<admitted> admission::enter() {
   co_await consume_budget();  // a loop that is always admitted lets others run, and is stopped
-  auto at_once = slots_.try_acquire();
+  auto at_once = try_slot();
   if (at_once) co_return admit(*std::move(at_once));
+  if (at_once.error() == errc::closed) co_await fail(errc::closed);
   clock::duration patience{};
   if (!join_line(patience)) co_await fail(errc::refused);
   place in_line(*this);

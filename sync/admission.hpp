@@ -21,8 +21,8 @@
 ///     the line is standing            in line for `impatience`, then refused
 ///     else                            in line for `patience`, then refused
 ///
-/// `set_running` changes how many run at once: by hand, or by `adaptive_limit`.  If more run than
-/// then may, as many of them are not replaced when they end.
+/// `set_running` changes how many run at once.  If more run than then may, as many of them are not
+/// replaced when they end.
 ///
 /// Source: Nichols and Jacobson, "Controlling queue delay", 2012, in the form for servers of
 /// Maurer, "Fail at scale", 2015.
@@ -117,6 +117,7 @@ class admission {
   class place;
 
   admitted admit(semaphore_permit permit) noexcept;
+  result<semaphore_permit> try_slot() noexcept;
   bool join_line(clock::duration& patience) noexcept;
   void leave_line(bool too_late) noexcept;
   void leave() noexcept;

@@ -7,7 +7,7 @@ using magpie::detail::wake_chain;
 
 bool fanout_core::try_take(fanout_entry& one) noexcept {
   const std::uint64_t now = word_.load(order::acquire);  // (B)
-  if (now / one_more != one.position) {
+  if (now / one_more != *one.position) {
     one.is = grant::granted;
   } else if ((now & closed) != 0) {
     one.is = grant::closed;

@@ -30,12 +30,14 @@
 
 namespace magpie::sync::detail {
 
-/// Waits for another position than the one that was reached.
+/// Waits for another position than the one that its receiver has reached when the wait begins: what
+/// was received between the making of the wait and that is not waited for once more.
 struct fanout_entry : magpie::detail::grant_entry {
-  explicit fanout_entry(std::uint64_t reached) noexcept : position(reached) {}
-  std::uint64_t wanted() const noexcept { return position; }
+  explicit fanout_entry(const std::uint64_t& reached) noexcept
+      : position(__builtin_addressof(reached)) {}
+  const std::uint64_t& wanted() const noexcept { return *position; }
 
-  std::uint64_t position;
+  const std::uint64_t* position;  ///< The receiver's.
 };
 
 /// Those who wait until there is no receiver.

@@ -51,12 +51,22 @@ class [[nodiscard("without a name it is unlocked at once")]] mapped_guard {
   ~mapped_guard() = default;
 
   T& operator*() const noexcept {
-    MAGPIE_ASSERT(part_ != nullptr && "used after it was unlocked or moved");
+    MAGPIE_ASSERT(owns_lock() && "used after it was unlocked or moved");
     return *part_;
   }
   T* operator->() const noexcept { return __builtin_addressof(**this); }
 
-  bool owns_lock() const noexcept { return part_ != nullptr; }
+  /// Not after a move, and not while the guard itself has been unlocked, as by a `condition::wait`
+  /// that failed.
+  bool owns_lock() const noexcept {
+    if constexpr (requires { guard_.owns_lock(); }) {
+      return part_ != nullptr && guard_.owns_lock();
+    } else if constexpr (requires { guard_->owns_lock(); }) {
+      return part_ != nullptr && guard_->owns_lock();
+    } else {
+      return part_ != nullptr;
+    }
+  }
   explicit operator bool() const noexcept { return owns_lock(); }
 
   /// Unlocks now.  Threads: any.

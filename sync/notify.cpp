@@ -31,6 +31,15 @@ bool detail::notify_list::try_take(notify_entry& one) noexcept {
   return give(one);
 }
 
+bool detail::notify_list::take_permit() noexcept {
+  // Relaxed, as above.
+  if ((word_.load(order::relaxed) & permit) == 0) return false;
+  lock_scope guard(*this);
+  const std::uint64_t now = word_.load(order::relaxed);
+  word_.store(now & ~permit, order::relaxed);
+  return (now & permit) != 0;
+}
+
 void detail::notify_list::wake_one(notified_by which) noexcept {
   wake_chain woken;
   {
@@ -66,9 +75,6 @@ void notify::blocking_notified() noexcept {
   magpie::detail::blocking_grant(list_, one);
 }
 
-bool notify::try_notified() noexcept {
-  detail::notify_entry one(list_.count());
-  return list_.try_take(one) && one.by == detail::notified_by::one;
-}
+bool notify::try_notified() noexcept { return list_.take_permit(); }
 
 }  // namespace magpie::sync

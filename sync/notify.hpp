@@ -4,6 +4,9 @@
 ///     while (queue.empty())                         queue.push(item);
 ///       co_await changed.notified();                changed.notify_one();
 ///
+/// (With one who waits, or all on one worker.  Else two may look, two items come, and the one
+/// permit that they leave wakes one of the two: take a `condition`.)
+///
 /// It says nothing about what has changed: the state is the program's.  `notify_one` wakes the one
 /// that has waited longest, or leaves one *permit* for the next to come, so a notification that
 /// comes before the wait is not lost; more than one are one.  `notify_last` wakes the newest.
@@ -64,6 +67,9 @@ class notify_list : public magpie::detail::wait_list {
     wake_one(one.by);
     return true;
   }
+
+  /// The permit, if it is there; whatever was notified beside it.
+  bool take_permit() noexcept;
 
   void wake_one(notified_by which) noexcept;
   void wake_all() noexcept;

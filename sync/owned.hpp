@@ -53,10 +53,15 @@ class [[nodiscard("without a name it is given back at once")]] owned {
   {
     return owned(of_, held_.split(count));
   }
+  /// An empty one has them, and their share, from then on.
   void merge(owned other) noexcept
     requires requires(Held& held) { held.merge(std::move(held)); }
   {
-    held_.merge(std::move(other.held_));
+    if (of_ == nullptr) {
+      *this = std::move(other);
+    } else {
+      held_.merge(std::move(other.held_));
+    }
   }
   /// As that of a writer's guard; this one is used up.
   auto downgrade() noexcept

@@ -41,9 +41,13 @@ void permit_queue::release_and_post(std::size_t count) noexcept {
 
 void permit_queue::release_in_line(std::size_t count, wake_chain& woken) noexcept {
   lock_scope guard(*this);
+  // Somebody who looked in may have cleared the mark before we had the lock.  Without it the word
+  // alone would do for whoever takes these permits, who may destroy us beside our unlock.
+  // (A), as whoever leaves the mark: who lists itself under it relies on that.
+  if ((word_.load(order::relaxed) & waiters) == 0) word_.fetch_or(waiters, order::acquire);
   // (C) with (A)
   const std::uint64_t before = word_.fetch_add(count * one_permit, order::release);
-  MAGPIE_ASSERT(permits_in(before) + count <= permits_max && "more permits than there can be");
+  MAGPIE_ASSERT(count <= permits_max - permits_in(before) && "more permits than there can be");
   serve(woken);
 }
 

@@ -20,7 +20,9 @@
 ///
 /// WAITERS stays when the last waiter has gone; whoever takes next finds the list empty, under the
 /// lock, and clears it.  If a release cleared it, a taker beside it could come by the word alone
-/// and destroy the queue as its last user, and the release would unlock what is no more.  So:
+/// and destroy the queue as its last user, and the release would unlock what is no more.  For the
+/// same reason a release that comes by the lock and finds the mark cleared meanwhile, by one who
+/// tried, leaves it anew before it adds anything.  So:
 /// *the queue may be destroyed by whoever has got the last permit*, also while the one that
 /// released it is still on its way out of `release`.
 ///
@@ -130,7 +132,7 @@ class permit_queue : public magpie::detail::wait_list {
   bool release_at_once(std::size_t count) noexcept {
     std::uint64_t now = word_.load(order::relaxed);  // the exchange decides
     while ((now & waiters) == 0) {
-      MAGPIE_ASSERT(permits_in(now) + count <= permits_max && "more permits than there can be");
+      MAGPIE_ASSERT(count <= permits_max - permits_in(now) && "more permits than there can be");
       // (B) with (A).  The last access: whoever takes them may destroy the queue.
       if (word_.compare_exchange_weak(now, now + count * one_permit, order::release,
                                       order::relaxed))

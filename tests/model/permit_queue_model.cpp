@@ -275,6 +275,53 @@ struct destroying : scenario<destroying<Marked>, 2>, world {
   }
 };
 
+/// The same for one who tries until the permit is there: a try that finds nothing clears the mark
+/// while the release is on its way to the lock.
+struct destroying_by_trying : scenario<destroying_by_trying, 2>, world {
+  void before() {
+    world::before(0);
+    leave_a_mark();
+  }
+  void thread(unsigned index) {
+    if (index == 1) {
+      some->add(1);
+      return;
+    }
+    for (int tries = 0; tries < 2; ++tries) {
+      auto permit = some->try_acquire();
+      if (!permit) continue;
+      permit->forget();
+      end_semaphore();
+      return;
+    }
+  }
+};
+
+/// One who tries clears the mark while a release is on its way to the lock, which leaves it anew:
+/// whoever then waits under it sees what was done before a release that came by the word alone.
+struct marked_anew : scenario<marked_anew, 3>, world {
+  void before() {
+    world::before(0);
+    leave_a_mark();
+  }
+  void thread(unsigned index) {
+    if (index == 1) {
+      done[1] = 1;
+      some->add(1);
+    } else if (index == 2) {
+      some->add(1);
+      some->add(1);
+    } else {
+      if (auto permit = some->try_acquire()) permit->release();
+      semaphore_permit all;
+      MAGPIE_ASSERT(!acquire(0, 3, all));
+      MAGPIE_ASSERT(done[1] == 1);
+      all.forget();
+    }
+  }
+  void after() { MAGPIE_ASSERT(some->available() == 0); }
+};
+
 constexpr const char* in_line_only = "with the mark there the word changes under the lock alone";
 
 }  // namespace
@@ -285,6 +332,8 @@ int main(int argc, char** argv) {
       {.name = "permit_queue",
        .scenarios = {entry<destroying<false>>("destroying", 3),
                      entry<destroying<true>>("destroying_marked", 3),
+                     entry<destroying_by_trying>("destroying_by_trying", 3),
+                     entry<marked_anew>("marked_anew", 1),
                      entry<exclusion<2, false>>("exclusion", 3),
                      entry<exclusion<2, true>>("exclusion_marked", 3),
                      entry<closing_alone>("closing_alone", 3), entry<trying>("trying", 2),
@@ -296,7 +345,7 @@ int main(int argc, char** argv) {
                      entry<stop_of_the_first>("stop_of_the_first", 1)},
        .files = {"sync/permit_queue.hpp", "sync/permit_queue.cpp"},
        .logic_mutants = {"a_post_is_lost"},
-       .equivalents = {{"permit_queue::release_in_line.rmw torn", in_line_only},
+       .equivalents = {{"permit_queue::release_in_line.rmw#2 torn", in_line_only},
                        {"permit_queue::serve.rmw torn", in_line_only}}},
       argc, argv);
 }

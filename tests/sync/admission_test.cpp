@@ -184,6 +184,28 @@ TEST(admission, may_be_widened_and_narrowed_while_some_are_inside) {
   });
 }
 
+/// A place that is on its way to somebody who is stopped cannot be taken away by `set_running`: it
+/// goes when it is found.
+TEST(admission, a_place_between_two_owners_is_not_one_too_many) {
+  at_instants([]() -> task<> {
+    admission door(some_limits(1));
+    outcomes log;
+    auto inside = co_await door.enter();
+    auto waits = spawn(visits(door, 1, 0ms, log));
+    co_await test_clock::advance(0ms);
+    inside.leave();  // the next one's, which has not run
+    door.set_running(0);
+    waits.abort();
+    [[maybe_unused]] const auto ended = co_await waits.join();
+    EXPECT_TRUE(log.in.empty());
+    EXPECT_EQ(error_of(door.try_enter()), errc::refused);
+    EXPECT_EQ(door.counts().running, 0U);
+    door.set_running(1);
+    inside = co_await door.enter();
+    EXPECT_FALSE(door.try_enter());
+  });
+}
+
 TEST(admission, a_closed_door_is_closed_for_who_waits_and_who_comes) {
   at_instants([]() -> task<> {
     admission door(some_limits(1));
@@ -200,6 +222,11 @@ TEST(admission, a_closed_door_is_closed_for_who_waits_and_who_comes) {
     EXPECT_EQ(error_of(door.try_enter()), errc::closed);
     const auto late = co_await as_result(door.enter());
     EXPECT_EQ(error_of(late), errc::closed);
+    admission without_line(some_limits(1, 0));
+    without_line.close();
+    const auto refused = co_await as_result(without_line.enter());
+    EXPECT_EQ(error_of(refused), errc::closed);
+    EXPECT_EQ(without_line.counts().refused_full, 0U);
     inside.leave();
     EXPECT_EQ(door.counts().waiting, 0U);
   });

@@ -2,6 +2,7 @@
 /// held.
 #include <magpie/sync/locked.hpp>
 
+#include <magpie/sync/condition.hpp>
 #include <magpie/tests/sync/world.hpp>
 
 #include <memory>
@@ -124,6 +125,32 @@ TEST(locked, a_stop_leaves_it_to_the_next) {
     first.abort();
     co_await second.join();
     EXPECT_EQ((*one.try_lock())->balance, 1);
+  };
+  EXPECT_TRUE(run_on(one_at_a_time(), scenario()));
+}
+
+/// A wait for a condition unlocks the guard inside; if it fails, there is no way to the value.
+TEST(locked, a_condition_that_was_stopped_leaves_no_way_to_the_value) {
+  const auto scenario = []() -> task<> {
+    locked<account> one(5);
+    sync::condition changed;
+    auto guard = co_await one.lock();
+    const auto late = co_await as_result(timeout(1ms, changed.wait(guard.guard())));
+    EXPECT_EQ(error_of(late), errc::deadline);
+    EXPECT_FALSE(guard.owns_lock());
+    EXPECT_FALSE(guard);
+    auto other = one.try_lock();
+    EXPECT_TRUE(other);
+    EXPECT_DEATH(static_cast<void>(guard->balance), "after it was unlocked");
+    const auto notifies = [](sync::condition& on) -> task<> {
+      on.notify_one();
+      co_return;
+    };
+    auto notifying = spawn(notifies(changed));
+    co_await changed.wait(other->guard());
+    EXPECT_TRUE(other->owns_lock());
+    EXPECT_EQ((*other)->balance, 5);
+    co_await notifying.join();
   };
   EXPECT_TRUE(run_on(one_at_a_time(), scenario()));
 }

@@ -43,6 +43,21 @@ TEST(owned, an_assignment_gives_back_before_the_share_goes) {
   EXPECT_EQ(second->available(), 0U);
 }
 
+/// One that was moved from has no share any more: with what is merged into it comes the share.
+TEST(owned, what_is_merged_into_an_empty_one_keeps_its_share) {
+  auto some = std::make_shared<semaphore>(3);
+  const std::weak_ptr<semaphore> seen = some;
+  auto all = *sync::try_acquire_owned(some, 1);
+  const auto elsewhere = std::move(all);
+  all.merge(*sync::try_acquire_owned(some, 1));
+  sync::owned_permit made_empty;
+  made_empty.merge(*sync::try_acquire_owned(std::move(some), 1));
+  EXPECT_EQ(all.of(), seen.lock());
+  EXPECT_EQ(made_empty.of(), seen.lock());
+  EXPECT_EQ(all->count() + made_empty->count(), 2U);
+  EXPECT_EQ(seen.use_count(), 3);
+}
+
 task<sync::owned_permit> takes_of_its_own() {
   auto some = std::make_shared<semaphore>(2);
   co_return co_await sync::acquire_owned(some, 2);
