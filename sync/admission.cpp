@@ -134,6 +134,11 @@ void admission::set_running(std::size_t at_once) noexcept {
   if (more != 0) slots_.add(more);
 }
 
+std::size_t admission::running_max() const noexcept {
+  const lock_scope guard(lock_);
+  return limits_.running;
+}
+
 admission_counts admission::counts() const noexcept {
   const lock_scope guard(lock_);
   return counts_;

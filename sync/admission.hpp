@@ -106,6 +106,7 @@ class admission {
 
   /// How many may run at once, from now on.  Threads: any.
   void set_running(std::size_t at_once) noexcept;
+  std::size_t running_max() const noexcept;
 
   /// Refuses whoever waits and comes, with `closed`.  Idempotent.  Threads: any.
   void close() noexcept { slots_.close(); }

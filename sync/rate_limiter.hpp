@@ -60,6 +60,9 @@ class rate_limiter {
   /// for more of them.
   std::uint64_t available() const noexcept;
 
+  /// As if it had never been used; the same guess.
+  bool is_full() const noexcept { return available() == bucket_.burst(); }
+
  private:
   class place;
 

@@ -1,10 +1,12 @@
 /// Stops at every possible moment, for sockets: no byte, connection or descriptor is lost.
 #include <magpie/io/read.hpp>
 #include <magpie/io/write.hpp>
+#include <magpie/net/serve.hpp>
 #include <magpie/net/tcp.hpp>
 #include <magpie/runtime/as_result.hpp>
 #include <magpie/runtime/fail.hpp>
 #include <magpie/runtime/shielded.hpp>
+#include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
 #include <array>
@@ -175,6 +177,27 @@ task<> connecting(int i, tally& counts) {
   counts.check(stream.peer_address().has_value());
 }
 
+task<> answers(int i, tally& counts, net::tcp_stream peer) {
+  const counted here(counts.alive);
+  co_await pauses(i);
+  const std::array<std::byte, 1> byte{};
+  co_await peer.write_all(byte);
+}
+
+/// Whenever a server is stopped, no session is left and every permit is back.
+task<> serving(int i, tally& counts) {
+  const counted here(counts.alive);
+  auto listener = net::tcp_listener::bind("127.0.0.1:0").value();
+  const auto whom = listener.local_address().value();
+  for (int k = 0; k < 3; ++k) spawn(connects(i + k, whom)).detach();
+  sync::semaphore limit(2);
+  const auto handler = [&](net::tcp_stream peer) { return answers(i, counts, std::move(peer)); };
+  const auto longest = i % 4 == 0 ? std::chrono::nanoseconds(i % 101 * 1us) : 1h;
+  const auto ended = co_await as_result(timeout(longest, net::serve(listener, limit, handler)));
+  counts.check(!ended && limit.available() == 2);
+  if (ended.error() != errc::deadline) co_await fail(ended.error());
+}
+
 TEST(net_torture, concurrent_reads) { torture(&reading); }
 TEST(net_torture, concurrent_waits_for_bytes) { torture(&waiting_until_readable); }
 TEST(net_torture, concurrent_leased_reads) { torture(&leasing); }
@@ -182,6 +205,7 @@ TEST(net_torture, concurrent_exact_reads) { torture(&reading_exactly); }
 TEST(net_torture, concurrent_writes) { torture(&writing); }
 TEST(net_torture, concurrent_whole_writes) { torture(&writing_all); }
 TEST(net_torture, concurrent_accepts) { torture(&accepting); }
+TEST(net_torture, concurrent_servers) { torture(&serving); }
 TEST(net_torture, concurrent_connects) { torture(&connecting); }
 
 }  // namespace

@@ -1,11 +1,11 @@
 #include <magpie/net/tcp_listener.hpp>
 #include <magpie/runtime/spawn.hpp>
+#include <magpie/tests/net/drought.hpp>
 #include <magpie/tests/net/harness.hpp>
 #include <magpie/util/atomic.hpp>
 #include <magpie/util/random.hpp>
 #include <magpie/util/unique_fd.hpp>
 
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -281,23 +281,6 @@ MAGPIE_TASK_TEST(tcp_listener, survives_connections_that_are_reset_in_the_queue)
     found = peer && *peer == wanted;
   }
 }
-
-/// Lets this process open no more descriptors while it lives.
-class descriptor_drought {
- public:
-  descriptor_drought() {
-    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
-    const int next = ::dup(0);  // the lowest free number
-    ::close(next);
-    rlimit none = before_;
-    none.rlim_cur = static_cast<rlim_t>(next);
-    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-  }
-  ~descriptor_drought() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
-
- private:
-  rlimit before_{};
-};
 
 MAGPIE_TASK_TEST(tcp_listener, waits_out_a_lack_of_descriptors) {
   if (simulated()) {
