@@ -52,6 +52,15 @@ def frames(count):
     ]
 
 
+def fairness(title, name):
+    """How long the unluckiest of a hundred tasks waits, and all of them on average."""
+    return [
+        row(f"{title}: worst wait of 100 tasks", "fairness", name, counter="worst_turns",
+            unit="turns"),
+        row("the same, mean", "fairness", name, counter="mean_turns", unit="turns"),
+    ]
+
+
 def batch(size, floor_then=None):
     floor = f"batch_{size}/floor"
     return [
@@ -189,4 +198,10 @@ ROWS = [
         peers=(None, ("Tokio", 211))),
     row("watch of 4, each send", "channel", "watch_of_4", (None, 60),
         peers=(None, ("Tokio", 373))),
+    *fairness("mutex", "fair_mutex"),
+    *fairness("rwlock, one in four writes", "fair_rwlock"),
+    *fairness("semaphore of 8, one in four wants all", "fair_semaphore"),
+    *fairness("mpsc(8), senders", "fair_senders"),
+    *fairness("rate limiter", "fair_rate_limiter"),
+    *fairness("pool of 8", "fair_pool"),
 ]

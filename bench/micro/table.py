@@ -96,7 +96,7 @@ def run_program(build, unit, repetitions):
             {"wall_ns": entry["real_time"] * scale,
              "cpu_ns": entry.get("span_cpu_ns", entry["cpu_time"] * scale),
              **{key: value for key, value in entry.items()
-                if key in COUNTERS or key.endswith("_us")}})
+                if key in COUNTERS or key.endswith(("_us", "_turns"))}})
     return report["context"]["compiler"], measured, others
 
 
