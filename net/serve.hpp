@@ -16,7 +16,8 @@
 ///
 ///     what happens                       new connections   those that are served
 ///     a stop                             none              are stopped, and waited for
-///     the semaphore is closed            none              go on, and are waited for; then it ends
+///     the semaphore is closed            one, if it has    go on, and are waited for; then it ends
+///                                        a permit already
 ///     the listener is closed, or broken  none              are stopped, and waited for; its error
 ///     a handler fails                    go on             go on
 ///
