@@ -35,6 +35,7 @@ namespace magpie::sync::detail {
 struct fanout_entry : magpie::detail::grant_entry {
   explicit fanout_entry(const std::uint64_t& reached) noexcept
       : position(__builtin_addressof(reached)) {}
+  fanout_entry(std::uint64_t&&) = delete;  // it would not live
   const std::uint64_t& wanted() const noexcept { return *position; }
 
   const std::uint64_t* position;  ///< The receiver's.

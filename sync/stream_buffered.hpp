@@ -17,15 +17,22 @@
 /// No child may outlive what it works for, and a destructor cannot wait: so a pipeline with one of
 /// these is no stream but the *plan* of one, which may be adapted as a stream may, and is run by
 /// what ends it (`for_each`, `collect` …), or by `with_stream` for a body that awaits `next`
-/// itself. That opens the group, and is over when all children are.
+/// itself.  That opens the group, and is over when all children are.
+///
+/// Whoever consumes must not take the end of what was cut off for the end of the stream: children
+/// that are stopped, or fail, let go of the channel before the stop has come to the consumer.  So
+/// the feeder says at its end how many there were, and a `next` that has not got as many waits for
+/// the stop.
 ///
 /// What stands to the left of `buffered` is run by the feeder: beside the consumer, and on other
 /// workers.
 #pragma once
 
 #include <magpie/runtime/task_group.hpp>
+#include <magpie/sync/event.hpp>
 #include <magpie/sync/mpsc.hpp>
 #include <magpie/sync/semaphore.hpp>
+#include <magpie/sync/source_wait.hpp>
 #include <magpie/sync/stream.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/errc.hpp>
@@ -52,6 +59,19 @@ struct made_by_child {
   semaphore_permit place;
 };
 
+/// What feeder and consumer have in common besides the channel.
+struct buffer_state {
+  explicit buffer_state(std::size_t most) noexcept : places(most) {}
+
+  static constexpr std::size_t not_all = ~std::size_t{0};
+
+  semaphore places;
+  /// How many there were, once the source has ended.  No atomic: it is written before the feeder
+  /// lets go of the channel, and read after that is seen to be closed.
+  std::size_t fed = not_all;
+  event never;  ///< What is awaited by who will be stopped.
+};
+
 template <class A, class T>
 task<> works_for_stream(A work, semaphore_permit place, std::size_t number,
                         mpsc_sender<made_by_child<T>> to) {
@@ -61,12 +81,15 @@ task<> works_for_stream(A work, semaphore_permit place, std::size_t number,
 }
 
 template <class S, class T>
-task<> feeds_stream(S& source, semaphore& places, mpsc_sender<made_by_child<T>> to,
+task<> feeds_stream(S& source, buffer_state& state, mpsc_sender<made_by_child<T>> to,
                     task_group& group) {
   for (std::size_t number = 0;; ++number) {
-    auto place = co_await places.acquire();
+    auto place = co_await state.places.acquire();
     auto work = co_await source.next();
-    if (!work) co_return;
+    if (!work) {
+      state.fed = number;
+      co_return;
+    }
     group.spawn(
         works_for_stream<stream_value<S>, T>(*std::move(work), std::move(place), number, to));
   }
@@ -75,10 +98,10 @@ task<> feeds_stream(S& source, semaphore& places, mpsc_sender<made_by_child<T>> 
 template <class T, bool ordered>
 class buffered_stream : public adapter<T> {
  public:
-  using pulls = pull<receive_message<made_by_child<T>>>;
+  using pulls = pull<receive_message<made_by_child<T>>, source_wait>;
 
-  buffered_stream(mpsc_receiver<made_by_child<T>> from, std::size_t most)
-      : from_(std::move(from)), early_(ordered ? most : 0), most_(most) {}
+  buffered_stream(mpsc_receiver<made_by_child<T>> from, std::size_t most, buffer_state& state)
+      : from_(std::move(from)), early_(ordered ? most : 0), most_(most), state_(&state) {}
   /// One that cannot be had.
   explicit buffered_stream(std::errc refused) noexcept
       : most_(1), refused_(std::make_error_code(refused)) {}
@@ -96,11 +119,16 @@ class buffered_stream : public adapter<T> {
       }
     }
     if (this->settled()) return false;
-    into.template emplace<0>(from_.receive());
+    if (cut_off_) {
+      into.template emplace<1>(state_->never.wait());
+    } else {
+      into.template emplace<0>(from_.receive());
+    }
     return true;
   }
   std::error_code came(pulls& ended) {
     auto one = ended.template take<0>();
+    ++received_;
     if (!ordered || one.number == turn_) {
       hold(std::move(one));
     } else {
@@ -110,7 +138,8 @@ class buffered_stream : public adapter<T> {
   }
   std::error_code failed(pulls&, std::error_code error) noexcept {
     if (error != errc::closed) return error;
-    this->ended_ = true;
+    this->ended_ = received_ == state_->fed;
+    cut_off_ = !this->ended_;
     return no_error;
   }
   std::optional<T> take_item() {
@@ -131,6 +160,9 @@ class buffered_stream : public adapter<T> {
   semaphore_permit place_;                              ///< Of what is held.
   std::size_t most_;
   std::size_t turn_ = 0;
+  std::size_t received_ = 0;
+  buffer_state* state_ = nullptr;
+  bool cut_off_ = false;
   std::error_code refused_;
 };
 
@@ -150,7 +182,7 @@ class buffered_plan {
  public:
   buffered_plan(S&& source, std::size_t most) : source_(std::move(source)), most_(most) {}
   buffered_plan(buffered_plan&& other) : source_(std::move(other.source_)), most_(other.most_) {
-    MAGPIE_ASSERT(!other.places_);
+    MAGPIE_ASSERT(!other.state_);
   }
 
   buffered_stream<value, ordered> open(task_group& group) {
@@ -158,15 +190,15 @@ class buffered_plan {
     if (most_ == 0 || most_ > mpsc_capacity_max) return stream(std::errc::invalid_argument);
     auto ends = mpsc<made_by_child<value>>(most_);
     if (ends.sender.is_closed()) return stream(std::errc::not_enough_memory);
-    group.spawn(
-        feeds_stream<S, value>(source_, places_.emplace(most_), std::move(ends.sender), group));
-    return stream(std::move(ends.receiver), most_);
+    buffer_state& state = state_.emplace(most_);
+    group.spawn(feeds_stream<S, value>(source_, state, std::move(ends.sender), group));
+    return stream(std::move(ends.receiver), most_, state);
   }
 
  private:
   S source_;
   std::size_t most_;
-  std::optional<semaphore> places_;
+  std::optional<buffer_state> state_;
 };
 
 template <class S, class = std::size_t>

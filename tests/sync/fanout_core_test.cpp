@@ -30,7 +30,9 @@ struct bare_channel final : fanout_core {
 
 TEST(fanout_core, what_was_not_had_comes_before_the_end) {
   bare_channel channel;
-  fanout_entry wanted(0);
+  const std::uint64_t none = 0;
+  const std::uint64_t one = 1;
+  fanout_entry wanted(none);
   EXPECT_FALSE(channel.try_take(wanted));
   EXPECT_EQ(wanted.is, grant::waiting);
   channel.publish();
@@ -40,7 +42,7 @@ TEST(fanout_core, what_was_not_had_comes_before_the_end) {
   EXPECT_EQ(channel.position(), 1U);
   EXPECT_TRUE(channel.try_take(wanted));
   EXPECT_EQ(wanted.is, grant::granted);
-  fanout_entry more(1);
+  fanout_entry more(one);
   EXPECT_TRUE(channel.try_take(more));
   EXPECT_EQ(more.is, grant::closed);
   EXPECT_TRUE(channel.drop_receiver());

@@ -157,6 +157,49 @@ TEST(stream_buffered, a_stop_stops_and_awaits_all) {
   EXPECT_TRUE(run_in_simulation(scenario()));
 }
 
+/// Consumes all there is; false, if it came to the end.
+template <class Plan>
+task<> consumes(Plan plan, bool& cut_off) {
+  cut_off = true;
+  co_await streams::with_stream(std::move(plan), [&](auto& all) -> task<> {
+    while (co_await all.next()) continue;
+    cut_off = false;
+  });
+}
+
+// Whoever fails or is stopped lets go of the channel, as one does whose work is done.
+TEST(stream_buffered, who_consumes_does_not_take_a_failure_or_a_stop_for_the_end) {
+  const auto fails = [](int i) -> task<int> {
+    co_await sleep_for(1ms);
+    if (i == 3) co_await fail(some_error());
+    co_return i;
+  };
+  const auto lasts = [](int i) -> task<int> {
+    co_await sleep_for(1h);
+    co_return i;
+  };
+  for (std::uint64_t seed = 1; seed < 40; ++seed) {
+    const auto scenario = [&]() -> task<> {
+      bool cut_off = false;
+      const auto failed = co_await as_result(consumes(
+          streams::each(numbers_to(4)) | streams::map(fails) | streams::buffered(4), cut_off));
+      EXPECT_EQ(error_of(failed), some_error());
+      EXPECT_TRUE(cut_off);
+      auto stopped = consumes(
+          streams::each(numbers_to(9)) | streams::map(lasts) | streams::buffer_unordered(4),
+          cut_off);
+      EXPECT_EQ(error_of(co_await as_result(timeout(1ms, std::move(stopped)))), errc::deadline);
+      EXPECT_TRUE(cut_off);
+      auto broken = consumes(
+          scripted({1, 2, 1ms, some_error()}) | streams::map(lasts) | streams::buffer_unordered(4),
+          cut_off);
+      EXPECT_EQ(error_of(co_await as_result(std::move(broken))), some_error());
+      EXPECT_TRUE(cut_off);
+    };
+    EXPECT_TRUE(run_in_simulation(scenario(), seed));
+  }
+}
+
 TEST(stream_buffered, what_is_left_is_stopped_when_the_consumer_has_enough) {
   atomic<int> alive{0};
   const auto works = [&](int i) -> task<int> {
