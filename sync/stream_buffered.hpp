@@ -21,8 +21,8 @@
 ///
 /// Whoever consumes must not take the end of what was cut off for the end of the stream: children
 /// that are stopped, or fail, let go of the channel before the stop has come to the consumer.  So
-/// the feeder says at its end how many there were, and a `next` that has not got as many waits for
-/// the stop.
+/// the feeder says at its end how many there were, and a `next` that has not got as many, or gets
+/// one whose turn could not come yet, waits for the stop.
 ///
 /// What stands to the left of `buffered` is run by the feeder: beside the consumer, and on other
 /// workers.
@@ -131,6 +131,8 @@ class buffered_stream : public adapter<T> {
     ++received_;
     if (!ordered || one.number == turn_) {
       hold(std::move(one));
+    } else if (one.number - turn_ >= most_) {
+      cut_off_ = true;  // it has the place of one that will not come
     } else {
       early_[one.number % most_].emplace(std::move(one));
     }
