@@ -278,13 +278,13 @@ TEST(stream_buffered, plans_are_adapted_and_buffered_again) {
 
 TEST(stream_buffered, operations_are_as_good_as_tasks) {
   const auto scenario = []() -> task<> {
-    std::size_t count = 0;
+    int count = 0;
     co_await (streams::each(numbers_to(5)) | streams::map([](int i) {
                 return as_result(sleep_for(std::chrono::milliseconds(i)));
               }) |
               streams::buffered(2) |
               streams::for_each([&](const result<void>& one) { count += one ? 1 : 0; }));
-    EXPECT_EQ(count, 5U);
+    EXPECT_EQ(count, 5);
   };
   EXPECT_TRUE(run_in_simulation(scenario()));
 }
