@@ -100,7 +100,7 @@ MAGPIE_TASK_TEST(serve, serves_all_and_so_many_at_once) {
   EXPECT_EQ(error_of(ended), errc::aborted);
 }
 
-task<> ends_somehow(served& in, tcp_stream peer) {
+task<> ends_somehow(served& in, tcp_stream) {
   in.enter();
   switch (in.count()) {
     case 1:
@@ -146,7 +146,7 @@ MAGPIE_TASK_TEST(serve, a_permit_comes_back_however_the_handler_ends) {
   EXPECT_EQ(by.failures, told);  // neither the exception nor the stop
 }
 
-task<> stays(served& in, tcp_stream peer) {
+task<> stays(served& in, tcp_stream) {
   in.enter();
   co_await in.leave.wait();
   in.now.fetch_sub(1, order::relaxed);
