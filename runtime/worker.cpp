@@ -288,10 +288,13 @@ runnable* worker::next_of_queues() noexcept {
 
 /// By turns what was woken and what was spawned, so that neither starves the other.
 runnable* worker::next_queued() noexcept {
-  if (tick_ % 2 == 0) {
+  // By a count of its own: where a hand-over by the LIFO slot takes every other tick, those left
+  // would always be the queue's.
+  ++queue_tick_;
+  if (queue_tick_ % 2 == 0) {
     if (runnable* work = queue_.pop()) return work;
   }
-  if (tick_ % oldest_fork_interval == 1) {
+  if (queue_tick_ % oldest_fork_interval == 1) {
     if (runnable* work = starving_fork()) return work;
   }
   if (runnable* work = forks_.take()) return work;

@@ -200,6 +200,7 @@ class alignas(cache_line_size) worker final : public detail::context {
 
   alignas(cache_line_size) atomic<runnable*> lifo_{nullptr};
   unsigned tick_ = 0;
+  unsigned queue_tick_ = 0;  ///< Looks at forks and queue.
   unsigned polled_at_ = 0;   ///< The tick of the last turn of the reactor.
   unsigned poll_after_ = 0;  ///< Ticks until the next one is worth its system call.
   unsigned lifo_streak_ = 0;

@@ -201,5 +201,43 @@ TEST(mutex, concurrent_may_be_destroyed_once_it_was_had) {
   EXPECT_TRUE(run_in_cell(scenario()));
 }
 
+/// How often it had the lock before `ran`.
+task<int> contends(sync::mutex& lock, const bool& ran) {
+  int before = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const auto guard = co_await lock.lock();
+    if (!ran) ++before;
+    co_await yield();
+  }
+  co_return before;
+}
+
+task<> sets(bool& ran) {
+  ran = true;
+  co_return;
+}
+
+// Each hand-over goes by the slot of the worker, each yield by its queue: the children of the group,
+// which are in neither, have their turns all the same.
+TEST(mutex, two_that_hand_it_on_to_each_other_do_not_starve_a_child) {
+  MAGPIE_NEED_CELL();
+  options one = cell_options();
+  one.workers = 1;
+  const auto scenario = []() -> task<> {
+    sync::mutex lock;
+    bool ran = false;
+    int before = 0;
+    const auto counts = [&]() -> task<> { before += co_await contends(lock, ran); };
+    co_await with_task_group([&](task_group& group) -> task<> {
+      group.spawn(sets(ran));
+      group.spawn(counts());
+      group.spawn(counts());
+      co_return;
+    });
+    EXPECT_LT(before, 20);
+  };
+  EXPECT_TRUE(run_on(one, scenario()));
+}
+
 }  // namespace
 }  // namespace magpie::tests
