@@ -217,7 +217,7 @@ task<> sets(bool& ran) {
   co_return;
 }
 
-// Each hand-over goes by the slot of the worker, each yield by its queue: the children of the group,
+// Each hand-over goes by the slot of the worker, each yield by its queue: children of the group,
 // which are in neither, have their turns all the same.
 TEST(mutex, two_that_hand_it_on_to_each_other_do_not_starve_a_child) {
   MAGPIE_NEED_CELL();
