@@ -54,7 +54,7 @@ void mpmc_core::put_back(mpmc_slot& one) noexcept {
   give_one(nullptr);
 }
 
-void mpmc_core::look_for_the_end() noexcept {
+void mpmc_core::wake_receivers() noexcept {
   wake_chain woken;
   {
     const lock_scope guard(*this);

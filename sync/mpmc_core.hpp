@@ -33,6 +33,7 @@
 
 #include <magpie/runtime/grant_operation.hpp>
 #include <magpie/runtime/wait_list.hpp>
+#include <magpie/sync/channel_room.hpp>
 #include <magpie/sync/permit_queue.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/spin_lock.hpp>
@@ -53,33 +54,6 @@ struct claim_entry : magpie::detail::grant_entry {
 /// The head of a slot; its value follows.
 struct mpmc_slot {
   mpmc_slot* next = nullptr;
-};
-
-class mpmc_core;
-
-/// The permits of the channel.
-class mpmc_room : public permit_queue {
- public:
-  mpmc_room(mpmc_core& of, std::size_t permits) noexcept : permit_queue(permits), core_(&of) {}
-
-  // ---- what the waiting awaitables ask for; see grant_operation.hpp ----
-
-  bool give_back(permit_entry& one) noexcept {
-    give_back(one.count);
-    return true;
-  }
-  template <class Entry>
-  void settled(Entry& one) noexcept
-    requires requires { one.settle(); }
-  {
-    one.settle();
-  }
-
-  /// Gives back permits whose slots are free.
-  inline void give_back(std::size_t count) noexcept;
-
- private:
-  mpmc_core* core_;
 };
 
 class mpmc_core : public magpie::detail::wait_list {
@@ -142,7 +116,7 @@ class mpmc_core : public magpie::detail::wait_list {
       const lock_scope guard(*this);
       push(free_, one);
     }
-    room.give_back(1);
+    room.return_unused(1);
   }
 
   // ---- the end ----
@@ -150,11 +124,11 @@ class mpmc_core : public magpie::detail::wait_list {
   /// Nothing can be sent any more, but with permits that are out.
   void close() noexcept {
     room.close();
-    look_for_the_end();
+    wake_receivers();
   }
   bool is_closed() const noexcept { return room.is_closed(); }
   /// Tells who waits, if the end has come.
-  void look_for_the_end() noexcept;
+  void wake_receivers() noexcept;
 
   // ---- who is left; a new one is made by one of its kind ----
 
@@ -201,7 +175,7 @@ class mpmc_core : public magpie::detail::wait_list {
   }
 
  public:
-  mpmc_room room;
+  channel_room<mpmc_core> room;
 
  private:
   const std::size_t capacity_;
@@ -213,11 +187,5 @@ class mpmc_core : public magpie::detail::wait_list {
   std::size_t receivers_ = 1;
   unsigned kinds_ = 2;
 };
-
-inline void mpmc_room::give_back(std::size_t count) noexcept {
-  release(count);
-  // Relaxed: of the same word.  Who closes it after our release sees that, and us not.
-  if (is_closed()) core_->look_for_the_end();
-}
 
 }  // namespace magpie::sync::detail

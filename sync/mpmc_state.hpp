@@ -8,8 +8,9 @@
 #pragma once
 
 #include <magpie/runtime/frame_pool.hpp>
+#include <magpie/sync/channel_message.hpp>
 #include <magpie/sync/mpmc_core.hpp>
-#include <magpie/sync/mpsc_state.hpp>
+#include <magpie/sync/mpsc_core.hpp>
 #include <magpie/util/cache_line.hpp>
 
 #include <cstddef>
@@ -32,9 +33,10 @@ class mpmc_state final : public mpmc_core {
   };
 
  public:
-  static constexpr bool may_throw =
-      !std::is_nothrow_move_constructible_v<T> ||
-      (std::is_copy_constructible_v<T> && !std::is_nothrow_copy_constructible_v<T>);
+  using core_type = mpmc_core;
+  using value_type = T;
+
+  static constexpr bool may_throw = message<T>::may_throw;
 
   /// Null: there was no memory.
   static mpmc_state* make(std::size_t capacity) noexcept {
@@ -119,6 +121,9 @@ class mpmc_state final : public mpmc_core {
 template <class T, bool Receives>
 class mpmc_share {
  public:
+  using value_type = T;
+  using state_type = mpmc_state<T>;
+
   mpmc_share() noexcept = default;
   /// One that is counted already.
   explicit mpmc_share(mpmc_state<T>* state) noexcept : state_(state) {}

@@ -115,7 +115,7 @@ mpsc_core::claimed mpsc_core::claim_last(place& at, std::uintptr_t now) noexcept
   return claimed::yes;
 }
 
-void mpsc_core::wake_receiver() noexcept {
+void mpsc_core::wake_receivers() noexcept {
   wake_chain woken;
   {
     lock_scope guard(*this);
@@ -217,7 +217,7 @@ void mpsc_core::close() noexcept {
   } else {
     tail_.fetch_or(closed_bit, order::relaxed);  // says nothing of what was done before
   }
-  wake_receiver();
+  wake_receivers();
 }
 
 bool mpsc_core::leave_head() noexcept {
@@ -265,7 +265,7 @@ bool mpsc_core::drop_sender() noexcept {
     if (!last) return false;
     break;
   }
-  wake_receiver();
+  wake_receivers();
   return drop_weak();
 }
 

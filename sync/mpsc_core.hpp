@@ -30,7 +30,7 @@
 /// that very slot: there is no flag to be looked at beside it.
 ///
 /// The head is the receiver's.  While a receive is listed it belongs to whoever holds the lock, who
-/// looks for it (`wake_receiver`).  When the receiver goes it destroys what is there and leaves
+/// looks for it (`wake_receivers`).  When the receiver goes it destroys what is there and leaves
 /// `gone` at the head (G); then the head is of whoever publishes in that slot, and goes on so.
 ///
 /// There will be *no more* when nobody is left who could send; or, once the receiver has closed:
@@ -51,6 +51,7 @@
 
 #include <magpie/runtime/grant_operation.hpp>
 #include <magpie/runtime/wait_list.hpp>
+#include <magpie/sync/channel_room.hpp>
 #include <magpie/sync/permit_queue.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/atomic.hpp>
@@ -87,33 +88,6 @@ struct mpsc_block {
 
   plain<mpsc_block*> next{nullptr};
   atomic<std::uint8_t> states[slots_max];
-};
-
-class mpsc_core;
-
-/// The permits of a bounded channel.
-class mpsc_room : public permit_queue {
- public:
-  mpsc_room(mpsc_core& of, std::size_t permits) noexcept : permit_queue(permits), core_(&of) {}
-
-  // ---- what the waiting awaitables ask for; see grant_operation.hpp ----
-
-  bool give_back(permit_entry& one) noexcept {
-    return_unused(one.count);
-    return true;
-  }
-  template <class Entry>
-  void settled(Entry& one) noexcept
-    requires requires { one.settle(); }
-  {
-    one.settle();
-  }
-
-  /// Gives back permits that nothing was sent with.
-  inline void return_unused(std::size_t count) noexcept;
-
- private:
-  mpsc_core* core_;
 };
 
 class mpsc_core : public magpie::detail::wait_list {
@@ -181,11 +155,11 @@ class mpsc_core : public magpie::detail::wait_list {
         at.block->states[at.index].exchange(what == as::value ? ready : voided, order::acq_rel);
     if (before == empty) [[likely]]
       return false;
-    if (before == waited) wake_receiver();
+    if (before == waited) wake_receivers();
     return before == gone;
   }
   /// Looks for a receiver that waits, after something has changed for it.
-  void wake_receiver() noexcept;
+  void wake_receivers() noexcept;
 
   /// Neither `send` nor `reserve` will do.
   bool is_closed() const noexcept {
@@ -312,14 +286,8 @@ class mpsc_core : public magpie::detail::wait_list {
   atomic<std::uint64_t> filled_{0};  ///< Blocks whose slots are all claimed; a gauge.
 
  public:
-  alignas(cache_line_size) mpsc_room room;
+  alignas(cache_line_size) channel_room<mpsc_core> room;
 };
-
-inline void mpsc_room::return_unused(std::size_t count) noexcept {
-  release(count);
-  // Relaxed: of the same word.  Who closes it after our release sees that, and us not.
-  if (is_closed()) core_->wake_receiver();
-}
 
 /// Memory that begins with a cache line; null when there is none.
 void* allocate_lines(std::size_t bytes) noexcept;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <magpie/runtime/frame_pool.hpp>
+#include <magpie/sync/channel_message.hpp>
 #include <magpie/sync/mpsc_core.hpp>
 #include <magpie/util/cache_line.hpp>
 
@@ -19,28 +20,6 @@
 #include <utility>
 
 namespace magpie::sync::detail {
-
-/// A message that waits to be sent: the caller's, who keeps it until it is.
-template <class T>
-struct message {
-  explicit message(T&& one) noexcept : value(__builtin_addressof(one)), copied(false) {}
-  explicit message(const T& one) noexcept
-      : value(const_cast<T*>(__builtin_addressof(one))), copied(true) {}
-
-  /// As it says, by copy or by move.
-  void construct(void* at) const {
-    if constexpr (std::is_copy_constructible_v<T>) {
-      if (copied) {
-        ::new (at) T(std::as_const(*value));
-        return;
-      }
-    }
-    ::new (at) T(std::move(*value));
-  }
-
-  T* value;
-  bool copied;
-};
 
 template <class T>
 class mpsc_state final : public mpsc_core {
@@ -63,9 +42,10 @@ class mpsc_state final : public mpsc_core {
 
  public:
   static constexpr unsigned slots = fitting_slots();
-  static constexpr bool may_throw =
-      !std::is_nothrow_move_constructible_v<T> ||
-      (std::is_copy_constructible_v<T> && !std::is_nothrow_copy_constructible_v<T>);
+  using core_type = mpsc_core;
+  using value_type = T;
+
+  static constexpr bool may_throw = message<T>::may_throw;
 
   /// Null: there was no memory.
   static mpsc_state* make(std::size_t capacity, unsigned slots_of_a_block = slots) noexcept {
@@ -163,6 +143,9 @@ class mpsc_state final : public mpsc_core {
 template <class T, bool Weak = false>
 class mpsc_share {
  public:
+  using value_type = T;
+  using state_type = mpsc_state<T>;
+
   mpsc_share() noexcept = default;
   /// One that is counted already.
   explicit mpsc_share(mpsc_state<T>* state) noexcept : state_(state) {}

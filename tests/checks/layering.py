@@ -51,6 +51,8 @@ NO_TEST_OF_ITS_OWN = {
     "runtime/uring_probe": "uring_reactor_test and tests/system/fallback.py",
     "runtime/wait_operation": "wait_list_test, cancellation_token_test, task_tracker_test",
     "runtime/worker": "through runtime_test and tests/model/parking_model",
+    "sync/channel_message": "data",
+    "sync/channel_room": "through mpsc_core_test, mpmc_core_test and their models",
     "sync/pool_options": "data; what it means: pool_test",
     "util/result": "an alias",
 }

@@ -29,8 +29,8 @@ using model::party;
 struct world : model::stage {
   using state = sync::detail::mpsc_state<item>;
   using receive = sync::detail::receive_message<item>;
-  using send = sync::detail::send_operation<item>;
-  using reserve = sync::detail::reserve_operation<item>;
+  using send = sync::detail::send_operation<state>;
+  using reserve = sync::detail::reserve_operation<sync::detail::mpsc_share<item>>;
 
   /// One for each thread that sends.
   std::array<std::optional<sync::mpsc_sender<item>>, 3> senders;

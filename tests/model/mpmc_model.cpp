@@ -36,7 +36,7 @@ struct world : model::stage {
   std::array<std::optional<sync::mpmc_receiver<item>>, 4> receivers;
   std::array<std::optional<party>, 4> who;
   std::array<std::optional<sync::detail::mpmc_receive<item>>, 4> receiving;
-  std::optional<sync::detail::mpmc_send<item>> sending;
+  std::optional<sync::detail::send_operation<state>> sending;
   std::optional<item> value;
   std::optional<sync::mpmc_permit<item>> permit;
   /// Of each message, before it is sent; and how often it was received, by number.
