@@ -37,9 +37,11 @@
 #include <magpie/runtime/task_root.hpp>
 #include <magpie/runtime/wait_list.hpp>
 #include <magpie/util/errc.hpp>
+#include <magpie/util/result.hpp>
 
 #include <coroutine>
 #include <cstdint>
+#include <expected>
 #include <system_error>
 #include <utility>
 
@@ -50,6 +52,15 @@ enum class grant : std::uint8_t { waiting, granted, closed, stopped };
 struct grant_entry : wait_entry {
   grant is = grant::waiting;
 };
+
+/// What a try without waiting has come to, which `decided` about `one` or not: something was given,
+/// `closed`, or resource_unavailable_try_again.
+inline result<void> tried(bool decided, const grant_entry& one) noexcept {
+  if (!decided)
+    return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
+  if (one.is == grant::closed) return std::unexpected(errc::closed);
+  return {};
+}
 
 /// `Entry` is what the source gives to; the derived awaitable gives `value_type` and `take`, which
 /// calls `taken`.

@@ -165,9 +165,8 @@ class [[nodiscard]] broadcast_receiver {
   /// Errors: resource_unavailable_try_again, when one may still come; closed.
   result<broadcast_message<T>> try_receive() noexcept {
     detail::fanout_entry wanted(position_);
-    if (!core().try_take(wanted))
-      return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
-    if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
+    const auto had = magpie::detail::tried(core().try_take(wanted), wanted);
+    if (!had) return std::unexpected(had.error());
     return *state_->next(position_);
   }
 

@@ -237,10 +237,7 @@ class channel_sender {
  private:
   result<void> take_room(std::size_t count) const noexcept {
     permit_entry wanted(count);
-    if (!channel_.core().room.take(wanted))
-      return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
-    if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
-    return {};
+    return magpie::detail::tried(channel_.core().room.take(wanted), wanted);
   }
   result<void> try_as(const message<T>& what) const {
     auto room = take_room(1);

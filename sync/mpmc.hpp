@@ -90,9 +90,8 @@ class mpmc_receiver {
   /// Errors: resource_unavailable_try_again, when one may still come; closed.  Threads: any.
   result<T> try_receive() const {
     detail::claim_entry wanted;
-    if (!channel_.core().try_take(wanted))
-      return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
-    if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
+    const auto had = magpie::detail::tried(channel_.core().try_take(wanted), wanted);
+    if (!had) return std::unexpected(had.error());
     return channel_->take_value();
   }
 

@@ -100,9 +100,8 @@ class [[nodiscard]] mpsc_receiver {
   result<T> try_receive() {
     if (state_ == nullptr) return std::unexpected(errc::closed);
     detail::inbox_entry wanted(detail::inbox_entry::wish(1, true));
-    if (!state_->try_take(wanted))
-      return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
-    if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
+    const auto had = magpie::detail::tried(state_->try_take(wanted), wanted);
+    if (!had) return std::unexpected(had.error());
     return state_->take_value();
   }
 

@@ -212,9 +212,8 @@ class [[nodiscard]] oneshot_receiver {
   /// Errors: resource_unavailable_try_again, when it may still come; closed.
   result<T> try_receive() {
     detail::oneshot_entry wanted(detail::oneshot_end::receiver);
-    if (!core().try_take(wanted))
-      return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
-    if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
+    const auto had = magpie::detail::tried(core().try_take(wanted), wanted);
+    if (!had) return std::unexpected(had.error());
     return state_->take_value();
   }
 

@@ -144,10 +144,7 @@ namespace {
 
 result<void> take_one(permit_queue& from) noexcept {
   permit_entry wanted(1);
-  if (!from.take(wanted))
-    return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
-  if (wanted.is == grant::closed) return std::unexpected(errc::closed);
-  return {};
+  return magpie::detail::tried(from.take(wanted), wanted);
 }
 
 }  // namespace

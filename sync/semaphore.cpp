@@ -8,9 +8,8 @@ namespace magpie::sync {
 result<semaphore_permit> semaphore::try_acquire(std::size_t count) noexcept {
   MAGPIE_ASSERT(count <= permits_max);
   detail::permit_entry wanted(count);
-  if (!queue_.take(wanted))
-    return std::unexpected(std::make_error_code(std::errc::resource_unavailable_try_again));
-  if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
+  const auto had = magpie::detail::tried(queue_.take(wanted), wanted);
+  if (!had) return std::unexpected(had.error());
   return semaphore_permit(detail::held_permits(&queue_, count));
 }
 
