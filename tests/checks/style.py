@@ -23,6 +23,8 @@ BANNED_WORD = re.compile(r"\b(" + "|".join(WORDS) + r")\b", re.IGNORECASE)
 MACHINE_PATH = re.compile(r"(?<![\w./}-])/(?:wo" r"rk|ro" r"ot|ho" r"me)(?:/|\b)")
 REGISTRY_HOST = re.compile(r"\b(?:py" r"pi|cra" r"tes|np" r"mjs|deb" r"ian)\.(?:org|io|com)\b")
 FENCE = re.compile(r"\batomic_thread_" r"fence\b")
+# GCC sees the macro's own `else` next to an `if` without braces (-Wdangling-else).
+BARE_EXPECTATION = re.compile(r"\b(?:if \(.*\)|else) (?:EXPECT|ASSERT)_\w+\(")
 
 BLOCK_OPENER = re.compile(r"\b(?:namespace|class|struct|union|enum|extern)\b")
 CONTROL = re.compile(r"^\s*(?:\}\s*)?(?:if|for|while|switch|do|else|try|catch)\b")
@@ -98,6 +100,8 @@ def check_code(report, path, text):
     for number, line in enumerate(strip_code(text).splitlines(), 1):
         if FENCE.search(line):
             report.add(path, number, "no standalone fences: give an atomic operation the order")
+        if BARE_EXPECTATION.search(line):
+            report.add(path, number, "an expectation below an if needs braces")
 
 
 def main():

@@ -261,7 +261,9 @@ TEST(generator, a_million_values_need_no_stack_and_give_way) {
     for (;;) {
       const auto one = co_await many.next();
       if (!one) break;
-      if (++count == 1'000) EXPECT_TRUE(others_ran);
+      if (++count == 1'000) {
+        EXPECT_TRUE(others_ran);
+      }
     }
     EXPECT_EQ(count, 1'000'000);
     static_cast<void>(co_await other.join());
