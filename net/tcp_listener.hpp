@@ -5,6 +5,10 @@
 /// descriptors or memory left.  The latter it waits out, 5 ms at first and twice as long each time
 /// up to a second, instead of spinning; the connections stay in the kernel's queue meanwhile.
 ///
+/// Closing resets the connections that nobody has accepted.  A client that connects at this very
+/// moment may yet be left connected to nobody, and hear nothing (Linux 6.18; a few in a hundred of
+/// such races between plain system calls): who connects bounds the first read by a timeout.
+///
 /// Stop: a connection that was accepted is delivered; if none was, none is taken from the queue.
 ///
 /// Threads: one accept at a time.  For accepting on several workers give each a listener of its own

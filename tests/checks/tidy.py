@@ -1,4 +1,4 @@
-"""Runs clang-tidy over every C++ file that a Clang build folder compiles, several at once.
+"""Runs clang-tidy over every C++ file that Clang's build folders compile, several at once.
 
 It reads each file without the precompiled header, so that a test that includes too little is seen.
 """
@@ -36,10 +36,12 @@ def run(commands, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("build", help="the build folder")
+    parser.add_argument("build", nargs="+", help="a build folder")
     parser.add_argument("--changed", action="store_true", help="only what the work tree changes")
     options = parser.parse_args()
-    database = json.loads((pathlib.Path(options.build) / "compile_commands.json").read_text())
+    database = []
+    for build in options.build:
+        database += json.loads((pathlib.Path(build) / "compile_commands.json").read_text())
     compiled = {(pathlib.Path(entry["directory"]) / entry["file"]).resolve() for entry in database}
     wanted = [path for path in cpp_files() if (ROOT / path).resolve() in compiled]
     if options.changed:

@@ -1,4 +1,5 @@
 #include <magpie/net/address.hpp>
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/util/random.hpp>
 
 #include <arpa/inet.h>
@@ -150,6 +151,7 @@ TEST(ip_address, parses_scopes_of_link_local_addresses) {
 }
 
 TEST(ip_address, agrees_with_the_c_library_on_mutated_text) {
+  MAGPIE_NEED_ONE_CELL();
   const std::vector<std::string> seeds = {
       "127.0.0.1",       "255.255.255.255",  "::",       "::1", "2001:db8::8:800:200c:417a",
       "1:2:3:4:5:6:7:8", "::ffff:192.0.2.1", "fe80::a:b"};
@@ -176,6 +178,7 @@ TEST(ip_address, agrees_with_the_c_library_on_mutated_text) {
 }
 
 TEST(ip_address, prints_what_the_c_library_prints) {
+  MAGPIE_NEED_ONE_CELL();
   random_source random(7);
   for (int round = 0; round < 100'000; ++round) {
     std::array<std::uint8_t, 16> bytes;

@@ -3,6 +3,7 @@
 #include <magpie/net/serve.hpp>
 #include <magpie/sync/admission.hpp>
 #include <magpie/sync/keyed_rate_limiter.hpp>
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/sync/world.hpp>
 
 #include <algorithm>
@@ -79,6 +80,7 @@ task<> asks_steadily(net::socket_address whom, std::uint8_t client, int in_all,
 }
 
 TEST(overload, a_server_with_all_its_limits_keeps_its_goodput) {
+  MAGPIE_NEED_SIMULATION();
   const auto scenario = []() -> task<> {
     constexpr int seconds = 2;
     auto listener = net::tcp_listener::bind("127.0.0.1:0").value();

@@ -50,6 +50,11 @@ inline bool cell_is_there() { return matrix_reactor() != "uring" || kernel_has_u
 #define MAGPIE_NEED_SIMULATION() \
   if (!::magpie::tests::in_simulation()) GTEST_SKIP() << "run in the simulated cells"
 
+/// Leaves a long test that no cell changes in all of them but one.
+#define MAGPIE_NEED_ONE_CELL()                                                     \
+  if (!::magpie::tests::in_simulation() || ::magpie::tests::matrix_workers() != 2) \
+  GTEST_SKIP() << "run in one cell"
+
 inline options cell_options() {
   options chosen;
   chosen.workers = matrix_workers();

@@ -14,6 +14,7 @@
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/stop_token.hpp>
 #include <magpie/runtime/task_local.hpp>
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/runtime/forks.hpp>
 
 #include <string>
@@ -52,6 +53,7 @@ task<int> immediate(int depth) {
 }
 
 TEST(fork, a_hundred_thousand_within_each_other) {
+  MAGPIE_NEED_SIMULATION();
   EXPECT_EQ(run_in_simulation(joins(very_deep, {})).value(), very_deep);
   EXPECT_EQ(error_of(run_in_simulation(joins(very_deep, some_error()))), some_error());
 }
@@ -62,6 +64,7 @@ task<int> stops_deep_selects() {
 }
 
 TEST(fork, a_hundred_thousand_selects_within_each_other) {
+  MAGPIE_NEED_SIMULATION();
   EXPECT_EQ(run_in_simulation(selects(very_deep, 1us)).value(), very_deep);
   EXPECT_EQ(run_in_simulation(immediate(very_deep)).value(), very_deep);
   EXPECT_EQ(error_of(run_in_simulation(stops_deep_selects())), errc::deadline);

@@ -250,6 +250,7 @@ TEST(generator, allocates_nothing_for_a_value) {
 }
 
 TEST(generator, a_million_values_need_no_stack_and_give_way) {
+  MAGPIE_NEED_SIMULATION();
   const auto scenario = []() -> task<> {
     bool others_ran = false;
     auto other = spawn([](bool& ran) -> task<> {

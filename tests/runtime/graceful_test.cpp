@@ -119,6 +119,7 @@ TEST(graceful, a_drain_below_zero_is_none_and_takes_no_time_from_the_abort) {
 }
 
 TEST(graceful, gives_up_what_is_stuck_and_names_it) {
+  MAGPIE_NEED_SIMULATION();
   atomic<int> alive{0};
   atomic<bool> leave{false};
   auto scenario = [&]() -> task<> {

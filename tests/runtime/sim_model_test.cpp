@@ -252,7 +252,7 @@ sim_options small_buffers(std::uint64_t seed) {
 }
 
 TEST(sim_model, random_calls_follow_the_model) {
-  MAGPIE_NEED_SIMULATION();
+  MAGPIE_NEED_ONE_CELL();
   std::uint64_t told = 0;
   std::uint64_t whole = 0;
   std::uint64_t resets = 0;
@@ -280,7 +280,7 @@ std::uint64_t hash_of(std::uint64_t seed) {
 }
 
 TEST(sim_model, a_seed_is_a_run) {
-  MAGPIE_NEED_SIMULATION();
+  MAGPIE_NEED_ONE_CELL();
   std::unordered_set<std::uint64_t> hashes;
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
     const std::uint64_t hash = hash_of(seed);

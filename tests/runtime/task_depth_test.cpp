@@ -23,6 +23,7 @@ task<int> sums(int count) {
 }
 
 TEST(task_depth, a_million_synchronous_awaits_in_a_row) {
+  MAGPIE_NEED_SIMULATION();
   EXPECT_EQ(run_in_simulation(sums(1'000'000)).value(), 1'000'000);
 }
 
@@ -41,6 +42,7 @@ task<int> looks_at(int count) {
 }
 
 TEST(task_depth, a_million_errors_in_a_row) {
+  MAGPIE_NEED_SIMULATION();
   EXPECT_EQ(run_in_simulation(looks_at(1'000'000)).value(), 1'000'000);
 }
 
@@ -184,11 +186,13 @@ task<> groups(int depth, ending how, bool by_child) {
 }
 
 TEST(task_depth, groups_nested_by_their_children) {
+  MAGPIE_NEED_SIMULATION();
   EXPECT_TRUE(run_in_simulation(groups(deep, ending::value, true)));
   EXPECT_EQ(error_of(run_in_simulation(groups(deep, ending::error, true))), some_error());
 }
 
 TEST(task_depth, groups_nested_by_their_bodies) {
+  MAGPIE_NEED_SIMULATION();
   EXPECT_TRUE(run_in_simulation(groups(deep, ending::value, false)));
   EXPECT_EQ(error_of(run_in_simulation(groups(deep, ending::error, false))), some_error());
 }
@@ -199,6 +203,7 @@ task<> stops_groups(bool by_child) {
 }
 
 TEST(task_depth, nested_groups_are_stopped) {
+  MAGPIE_NEED_SIMULATION();
   EXPECT_TRUE(run_in_simulation(stops_groups(true)));
   EXPECT_TRUE(run_in_simulation(stops_groups(false)));
 }

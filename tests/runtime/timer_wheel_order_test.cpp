@@ -1,6 +1,7 @@
 /// The wheel against a multimap, with random operations around every edge.
 #include <magpie/runtime/timer_wheel.hpp>
 
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/runtime/timers.hpp>
 #include <magpie/util/random.hpp>
 
@@ -162,6 +163,7 @@ class beside_a_multimap {
 };
 
 TEST(timer_wheel, behaves_as_a_multimap) {
+  MAGPIE_NEED_ONE_CELL();
   for (std::uint64_t seed = 0; seed != 200 && !HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     beside_a_multimap(seed).run(5000);

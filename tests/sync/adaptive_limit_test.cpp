@@ -2,6 +2,7 @@
 #include <magpie/sync/adaptive_limit.hpp>
 
 #include <magpie/runtime/test_clock.hpp>
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/sync/world.hpp>
 
 #include <algorithm>
@@ -46,6 +47,7 @@ task<> asks_again_and_again(admission& door, adaptive_limit& limit, server& of) 
 }
 
 TEST(adaptive_limit, finds_what_the_server_can_do_and_follows_it) {
+  MAGPIE_NEED_SIMULATION();
   const auto scenario = []() -> task<> {
     admission door(patient(5));
     adaptive_limit limit(door, adaptive_policy(20ms));

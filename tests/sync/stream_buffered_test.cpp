@@ -2,6 +2,7 @@
 
 #include <magpie/runtime/frame_pool.hpp>
 #include <magpie/sync/stream_joins.hpp>
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/sync/streams.hpp>
 
 #include <algorithm>
@@ -290,6 +291,7 @@ TEST(stream_buffered, operations_are_as_good_as_tasks) {
 }
 
 TEST(stream_buffered, memory_is_flat_over_many_items) {
+  MAGPIE_NEED_SIMULATION();
 #if MAGPIE_FRAME_POOL_BYPASS
   GTEST_SKIP() << "no pool under this sanitizer";
 #endif

@@ -2,6 +2,7 @@
 #include <magpie/sync/mpsc.hpp>
 #include <magpie/sync/stream_joins.hpp>
 #include <magpie/sync/stream_timed.hpp>
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/sync/streams.hpp>
 
 #include <algorithm>
@@ -181,6 +182,7 @@ task<int> compare(dice& chance) {
 }
 
 TEST(stream_random, chains_give_what_vectors_give) {
+  MAGPIE_NEED_SIMULATION();
   for (std::uint64_t seed = 1, asked = 0; asked < static_cast<std::uint64_t>(model_operations());
        ++seed) {
     dice chance(seed);
