@@ -87,10 +87,8 @@ class send_operation final
 
 /// Room for messages, each of which is sent by it without waiting.  What is not used is given back
 /// at its end.  It counts as a sender, and may outlive the one it is from.
-template <class Share>
+template <class Share, class T = typename Share::value_type>
 class [[nodiscard("without a name the room is given back at once")]] channel_permit {
-  using T = typename Share::value_type;
-
  public:
   channel_permit() noexcept = default;
   channel_permit(channel_permit&& other) noexcept
@@ -163,9 +161,8 @@ class reserve_operation final
 };
 
 /// Sends to the channel.  Copies send to the same one.
-template <class Share>
+template <class Share, class T = typename Share::value_type>
 class channel_sender {
-  using T = typename Share::value_type;
   using state = typename Share::state_type;
 
  public:

@@ -39,10 +39,13 @@ def main():
     parser.add_argument("build", nargs="+", help="a build folder")
     parser.add_argument("--changed", action="store_true", help="only what the work tree changes")
     options = parser.parse_args()
-    database = []
+    entries = {}  # by file: one that two folders compile is looked at once
     for build in options.build:
-        database += json.loads((pathlib.Path(build) / "compile_commands.json").read_text())
-    compiled = {(pathlib.Path(entry["directory"]) / entry["file"]).resolve() for entry in database}
+        for entry in json.loads((pathlib.Path(build) / "compile_commands.json").read_text()):
+            file = (pathlib.Path(entry["directory"]) / entry["file"]).resolve()
+            entries.setdefault(file, entry)
+    database = list(entries.values())
+    compiled = set(entries)
     wanted = [path for path in cpp_files() if (ROOT / path).resolve() in compiled]
     if options.changed:
         wanted = [path for path in wanted if path in changed_files()]
