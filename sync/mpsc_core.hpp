@@ -140,8 +140,9 @@ class mpsc_core : public magpie::detail::wait_list {
       std::uintptr_t now = tail_.load(order::relaxed);  // the exchange decides
       while ((now & (closed_bit | index_bits)) + 1 < slots_) {
         at = place_of(now);
-        // (C) with `claim_last`: the block's states are visible.
-        if (tail_.compare_exchange_weak(now, now + 1, order::acquire, order::relaxed))
+        // (C) with `claim_last`: the block's states are visible.  And with the claims before: they
+        // may be of younger permits, which say that the receiver has done with this slot.
+        if (tail_.compare_exchange_weak(now, now + 1, order::acq_rel, order::relaxed))
           return claimed::yes;
       }
       const claimed got = claim_last(at, now);
@@ -188,7 +189,7 @@ class mpsc_core : public magpie::detail::wait_list {
     const std::size_t owed = bounded() && !paid_ ? 1 : 0;
     paid_ = false;
     passed_ = passed_ + 1;
-    // For who claims it next, which takes a permit that is given back after this.
+    // For who claims it next: it, or a claim before it (C), takes a permit given back after this.
     if (bounded()) head_block_->states[head_index_].store(empty, order::relaxed);
     head_index_ = head_index_ + 1;
     if (head_index_ == slots_) [[unlikely]]
