@@ -44,15 +44,14 @@ def main():
         for entry in json.loads((pathlib.Path(build) / "compile_commands.json").read_text()):
             file = (pathlib.Path(entry["directory"]) / entry["file"]).resolve()
             entries.setdefault(file, entry)
-    database = list(entries.values())
-    compiled = set(entries)
-    wanted = [path for path in cpp_files() if (ROOT / path).resolve() in compiled]
+    wanted = [path for path in cpp_files() if (ROOT / path).resolve() in entries]
     if options.changed:
         wanted = [path for path in wanted if path in changed_files()]
-    for entry in database:
+    for entry in entries.values():
         entry["command"] = re.sub(r"-include-pch \S+", "", entry["command"])
     with tempfile.TemporaryDirectory() as commands:
-        (pathlib.Path(commands) / "compile_commands.json").write_text(json.dumps(database))
+        (pathlib.Path(commands) / "compile_commands.json").write_text(
+            json.dumps(list(entries.values())))
         results = on_all_cores(run, [(commands, path) for path in wanted])
     failed = [result for result in results if result[2]]
     for _, _, said in failed:
