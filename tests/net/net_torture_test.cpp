@@ -8,11 +8,11 @@
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
+#include <magpie/util/atomic.hpp>
 
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <string>
 
 namespace magpie::tests {
@@ -28,8 +28,8 @@ struct pair_of_streams {
 /// On another address of the loopback each time: thousands of connections that wait out their last
 /// minute on one and the same make the kernel's search for a free port slow.
 net::tcp_listener listens() {
-  static std::atomic<unsigned> count = 0;
-  const unsigned at = count.fetch_add(1);
+  static atomic<unsigned> count{0};
+  const unsigned at = count.fetch_add(1, order::relaxed);
   const auto part = [](unsigned long number) { return '.' + std::to_string(1 + number % 250); };
   const auto process = static_cast<unsigned long>(getpid());
   return net::tcp_listener::bind("127" + part(process) + part(at / 250) + part(at) + ":0").value();

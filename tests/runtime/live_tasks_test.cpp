@@ -15,9 +15,9 @@
 #include <magpie/runtime/task_local.hpp>
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
+#include <magpie/util/atomic.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <string_view>
 #include <vector>
 
@@ -97,12 +97,12 @@ TEST(live_tasks, a_waiting_task_and_its_stack) {
 // ---- boundaries ---------------------------------------------------------------------------------
 
 task<> through_a_timeout() { static_cast<void>(co_await as_result(timeout(2h, middle()))); }
-task<> until_let_go(const std::atomic<bool>& go) {
-  while (!go.load()) co_await sleep_for(100us);
+task<> until_let_go(const atomic<bool>& go) {
+  while (!go.load(order::acquire)) co_await sleep_for(100us);
 }
-task<> late(const std::atomic<bool>& go) { co_await until_let_go(go); }
-task<> under_a_shield(const std::atomic<bool>& go) { co_await shielded(late(go)); }
-task<> cleans_up(const std::atomic<bool>& go) { co_await finally(sleep_for(1us), late(go)); }
+task<> lingers(const atomic<bool>& go) { co_await until_let_go(go); }
+task<> under_a_shield(const atomic<bool>& go) { co_await shielded(lingers(go)); }
+task<> cleans_up(const atomic<bool>& go) { co_await finally(sleep_for(1us), lingers(go)); }
 task<> with_token() {
   auto listens = [](std::stop_token) { return middle(); };
   co_await with_stop_token(listens);
@@ -116,7 +116,7 @@ task<> in_a_body() {
 }
 
 task<> lists_through_boundaries() {
-  std::atomic<bool> go = false;
+  atomic<bool> go{false};
   std::vector<join_handle<void>> handles;
   handles.push_back(spawn(named("timeout"), through_a_timeout()));
   handles.push_back(spawn(named("shield"), under_a_shield(go)));
@@ -140,12 +140,12 @@ task<> lists_through_boundaries() {
     }
   };
   expect_one("timeout", {"innermost", "middle", "through_a_timeout"});
-  expect_one("shield", {"until_let_go", "late", "under_a_shield"});
-  expect_one("clean-up", {"until_let_go", "late", "cleans_up"});
+  expect_one("shield", {"until_let_go", "lingers", "under_a_shield"});
+  expect_one("clean-up", {"until_let_go", "lingers", "cleans_up"});
   expect_one("token", {"innermost", "middle", "with_token"});
   expect_one("local", {"innermost", "with_value"});
   expect_one("body", {"innermost", "in_a_body", "in_a_body"});
-  go = true;
+  go.store(true, order::release);
   co_await ends(handles);
 }
 
