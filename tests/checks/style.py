@@ -24,7 +24,8 @@ MACHINE_PATH = re.compile(r"(?<![\w./}-])/(?:wo" r"rk|ro" r"ot|ho" r"me)(?:/|\b)
 REGISTRY_HOST = re.compile(r"\b(?:py" r"pi|cra" r"tes|np" r"mjs|deb" r"ian)\.(?:org|io|com)\b")
 FENCE = re.compile(r"\batomic_thread_" r"fence\b")
 # GCC sees the macro's own `else` next to an `if` without braces (-Wdangling-else).
-BARE_EXPECTATION = re.compile(r"\b(?:if \(.*\)|else) (?:EXPECT|ASSERT)_\w+\(")
+BARE_EXPECTATION = re.compile(
+    r"\b(?:if (?:constexpr )?\([^;{}]*\)|else)\s+(?:EXPECT|ASSERT)_\w+\(")
 
 BLOCK_OPENER = re.compile(r"\b(?:namespace|class|struct|union|enum|extern)\b")
 CONTROL = re.compile(r"^\s*(?:\}\s*)?(?:if|for|while|switch|do|else|try|catch)\b")
@@ -97,11 +98,13 @@ def check_code(report, path, text):
         if end - begin + 1 > FUNCTION_LINES:
             report.add(path, begin, f"a function of {end - begin + 1} lines, "
                                     f"{FUNCTION_LINES} is the limit")
-    for number, line in enumerate(strip_code(text).splitlines(), 1):
+    code = strip_code(text)
+    for number, line in enumerate(code.splitlines(), 1):
         if FENCE.search(line):
             report.add(path, number, "no standalone fences: give an atomic operation the order")
-        if BARE_EXPECTATION.search(line):
-            report.add(path, number, "an expectation below an if needs braces")
+    for found in BARE_EXPECTATION.finditer(code):
+        number = code.count("\n", 0, found.start()) + 1
+        report.add(path, number, "an expectation below an if needs braces")
 
 
 def main():
