@@ -87,9 +87,11 @@ class send_operation final
 
 /// Room for messages, each of which is sent by it without waiting.  What is not used is given back
 /// at its end.  It counts as a sender, and may outlive the one it is from.
-template <class Share, class T = typename Share::value_type>
+template <class Share>
 class [[nodiscard("without a name the room is given back at once")]] channel_permit {
  public:
+  using value_type = typename Share::value_type;
+
   channel_permit() noexcept = default;
   channel_permit(channel_permit&& other) noexcept
       : channel_(std::move(other.channel_)), count_(std::exchange(other.count_, 0)) {}
@@ -111,11 +113,11 @@ class [[nodiscard("without a name the room is given back at once")]] channel_per
   /// receiver is left the message is destroyed.  The last one ends the permit.
   /// Threads: any.  Cost: `mpsc` two exchanges, `mpmc` two spin locks; a lock and a post if a
   /// receiver waits.
-  void send(T&& value) { send_as(message<T>(std::move(value))); }
-  void send(const T& value)
-    requires std::is_copy_constructible_v<T>
+  void send(value_type&& value) { send_as(message<value_type>(std::move(value))); }
+  void send(const value_type& value)
+    requires std::is_copy_constructible_v<value_type>
   {
-    send_as(message<T>(value));
+    send_as(message<value_type>(value));
   }
 
   /// Gives the room back now.
@@ -125,7 +127,7 @@ class [[nodiscard("without a name the room is given back at once")]] channel_per
   }
 
  private:
-  void send_as(const message<T>& what) {
+  void send_as(const message<value_type>& what) {
     MAGPIE_ASSERT(count_ != 0 && "no room is left in this permit");
     --count_;  // also if it throws: then its room comes back by itself
     channel_->push(what);
@@ -161,12 +163,12 @@ class reserve_operation final
 };
 
 /// Sends to the channel.  Copies send to the same one.
-template <class Share, class T = typename Share::value_type>
+template <class Share>
 class channel_sender {
   using state = typename Share::state_type;
 
  public:
-  using value_type = T;
+  using value_type = typename Share::value_type;
 
   channel_sender() noexcept = default;
   /// For the library.
@@ -179,31 +181,35 @@ class channel_sender {
   /// Stop: nothing is sent, and the place in line is given up.
   /// Threads: any number of tasks.  Cost when there is room: `mpsc` three exchanges, `mpmc` one and
   /// two spin locks; a lock and a post if a receiver waits; no allocation.
-  send_operation<state> send(T&& value) const noexcept {
-    return send_operation<state>(channel_.core(), message<T>(std::move(value)));
+  send_operation<state> send(value_type&& value) const noexcept {
+    return send_operation<state>(channel_.core(), message<value_type>(std::move(value)));
   }
-  send_operation<state> send(const T& value) const noexcept
-    requires std::is_copy_constructible_v<T>
+  send_operation<state> send(const value_type& value) const noexcept
+    requires std::is_copy_constructible_v<value_type>
   {
-    return send_operation<state>(channel_.core(), message<T>(value));
+    return send_operation<state>(channel_.core(), message<value_type>(value));
   }
 
   /// Sends `value` if there is room and nobody waits for it; else leaves it as it is.
   /// Errors: resource_unavailable_try_again; closed.  Threads: any.
-  result<void> try_send(T&& value) const { return try_as(message<T>(std::move(value))); }
-  result<void> try_send(const T& value) const
-    requires std::is_copy_constructible_v<T>
+  result<void> try_send(value_type&& value) const {
+    return try_as(message<value_type>(std::move(value)));
+  }
+  result<void> try_send(const value_type& value) const
+    requires std::is_copy_constructible_v<value_type>
   {
-    return try_as(message<T>(value));
+    return try_as(message<value_type>(value));
   }
 
   /// As `send`, for a thread that is no worker (asserted): it waits in the same line.
   /// Errors: closed.  Cost: blocks the thread.
-  result<void> blocking_send(T&& value) const { return block_for(message<T>(std::move(value))); }
-  result<void> blocking_send(const T& value) const
-    requires std::is_copy_constructible_v<T>
+  result<void> blocking_send(value_type&& value) const {
+    return block_for(message<value_type>(std::move(value)));
+  }
+  result<void> blocking_send(const value_type& value) const
+    requires std::is_copy_constructible_v<value_type>
   {
-    return block_for(message<T>(value));
+    return block_for(message<value_type>(value));
   }
 
   /// Waits for room for `count` messages at once, at most the capacity (asserted).  The sender must
@@ -236,12 +242,12 @@ class channel_sender {
     permit_entry wanted(count);
     return magpie::detail::tried(channel_.core().room.take(wanted), wanted);
   }
-  result<void> try_as(const message<T>& what) const {
+  result<void> try_as(const message<value_type>& what) const {
     auto room = take_room(1);
     if (room) channel_->push(what);
     return room;
   }
-  result<void> block_for(const message<T>& what) const {
+  result<void> block_for(const message<value_type>& what) const {
     permit_entry wanted(1);
     magpie::detail::blocking_grant(channel_.core().room, wanted);
     if (wanted.is == magpie::detail::grant::closed) return std::unexpected(errc::closed);
