@@ -312,26 +312,31 @@ TEST(stream_buffered, memory_is_flat_over_many_items) {
   EXPECT_TRUE(run_on(one_at_a_time(), scenario()));
 }
 
+// A value gives its place back when it is taken, before the consumer has seen it: so one more than
+// there are places may have been begun and not been seen, and no more than that.
 TEST(stream_buffered, concurrent_pipelines_keep_their_order_and_their_bound) {
   MAGPIE_NEED_CELL();
   const auto scenario = []() -> task<> {
-    atomic<int> in_flight{0};
+    atomic<int> at_work{0};
+    atomic<int> not_seen{0};
     atomic<int> beyond{0};
     const auto works = [&](int i) -> task<int> {
-      if (in_flight.fetch_add(1, order::relaxed) >= 6) beyond.fetch_add(1, order::relaxed);
+      if (at_work.fetch_add(1, order::relaxed) >= 6) beyond.fetch_add(1, order::relaxed);
+      if (not_seen.fetch_add(1, order::relaxed) >= 7) beyond.fetch_add(1, order::relaxed);
       for (int k = 0; k < i % 5; ++k) co_await yield();
+      at_work.fetch_sub(1, order::relaxed);
       co_return i;
     };
     int next = 0;
     co_await (streams::each(numbers_to(2'000)) | streams::map(works) | streams::buffered(6) |
               streams::for_each([&](int i) {
                 EXPECT_EQ(i, next++);
-                in_flight.fetch_sub(1, order::relaxed);
+                not_seen.fetch_sub(1, order::relaxed);
               }));
     EXPECT_EQ(next, 2'000);
     std::vector<int> all = co_await (streams::each(numbers_to(2'000)) | streams::map(works) |
                                      streams::buffer_unordered(6) | streams::map([&](int i) {
-                                       in_flight.fetch_sub(1, order::relaxed);
+                                       not_seen.fetch_sub(1, order::relaxed);
                                        return i;
                                      }) |
                                      streams::collect());
