@@ -26,6 +26,7 @@ FENCE = re.compile(r"\batomic_thread_" r"fence\b")
 # GCC sees the macro's own `else` next to an `if` without braces (-Wdangling-else).
 BARE_EXPECTATION = re.compile(
     r"\b(?:if (?:constexpr )?\([^;{}]*\)|else)\s+(?:EXPECT|ASSERT)_\w+\(")
+SHARED_NAMESPACE = re.compile(r"^namespace magpie::tests \{", re.MULTILINE)
 
 BLOCK_OPENER = re.compile(r"\b(?:namespace|class|struct|union|enum|extern)\b")
 CONTROL = re.compile(r"^\s*(?:\}\s*)?(?:if|for|while|switch|do|else|try|catch)\b")
@@ -105,6 +106,10 @@ def check_code(report, path, text):
     for found in BARE_EXPECTATION.finditer(code):
         number = code.count("\n", 0, found.start()) + 1
         report.add(path, number, "an expectation below an if needs braces")
+    shared = SHARED_NAMESPACE.search(code) if path.name.endswith("_test.cpp") else None
+    if shared:
+        report.add(path, code.count("\n", 0, shared.start()) + 1,
+                   f"several tests are compiled as one: magpie::tests::{path.stem} is this one's")
 
 
 def main():

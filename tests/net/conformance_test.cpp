@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::conformance_test {
 namespace {
 
 // ---- C07 ----------------------------------------------------------------------------------------
@@ -112,4 +112,4 @@ MAGPIE_TASK_TEST(conformance, c08_a_loop_over_what_is_there_gives_way) {
             std::uint64_t{1000} / (detail::task_budget + 1));
 }
 
-}  // namespace magpie::tests
+}  // namespace magpie::tests::conformance_test

@@ -7,6 +7,7 @@
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/runtime/timeout.hpp>
+#include <magpie/tests/runtime/cell.hpp>
 #include <magpie/tests/support/matrix.hpp>
 
 #include <gtest/gtest.h>
@@ -58,12 +59,6 @@ inline void run_test(task<> body) {
   static ::magpie::task<> suite##_##name();                          \
   TEST(suite, name) { ::magpie::tests::run_test(suite##_##name()); } \
   static ::magpie::task<> suite##_##name()
-
-/// The error of an outcome, or none.
-template <class T>
-std::error_code error_of(const result<T>& outcome) {
-  return outcome ? std::error_code() : outcome.error();
-}
 
 inline std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));

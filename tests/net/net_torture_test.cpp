@@ -15,7 +15,7 @@
 #include <array>
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::net_torture_test {
 namespace {
 
 struct pair_of_streams {
@@ -224,4 +224,4 @@ TEST(net_torture, concurrent_servers) { torture(&serving); }
 TEST(net_torture, concurrent_connects) { torture(&connecting); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::net_torture_test

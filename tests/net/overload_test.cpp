@@ -10,7 +10,7 @@
 #include <array>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::overload_test {
 namespace {
 
 enum class answer : std::uint8_t { done, too_often, busy };
@@ -118,4 +118,4 @@ TEST(overload, a_server_with_all_its_limits_keeps_its_goodput) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::overload_test

@@ -11,7 +11,7 @@
 #include <array>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::tcp_forks_test {
 namespace {
 
 constexpr std::size_t total = 4000;
@@ -116,4 +116,4 @@ MAGPIE_TASK_TEST(tcp_forks, a_leased_read_in_a_select_keeps_its_bytes) {
   EXPECT_TRUE(std::string_view("hello").starts_with(got)) << got;
 }
 
-}  // namespace magpie::tests
+}  // namespace magpie::tests::tcp_forks_test

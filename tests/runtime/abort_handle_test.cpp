@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::abort_handle_test {
 namespace {
 
 task<> sleeps_long(counted) { co_await sleep_for(1h); }
@@ -163,4 +163,4 @@ TEST(abort_handle, outlives_the_runtime) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::abort_handle_test

@@ -4,7 +4,7 @@
 #include <magpie/runtime/sleep.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
-namespace magpie::tests {
+namespace magpie::tests::abort_on_drop_test {
 namespace {
 
 task<int> sleeps_then(std::chrono::microseconds time, int value, counted) {
@@ -42,4 +42,4 @@ TEST(abort_on_drop, concurrent_dropping_replacing_and_releasing) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::abort_on_drop_test

@@ -7,7 +7,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::as_completed_test {
 namespace {
 
 std::vector<task<int>> countdown(int count) {
@@ -226,4 +226,4 @@ task<> completing(int i, tally& counts) {
 TEST(as_completed, stop_torture_concurrent) { torture_forks(&completing); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::as_completed_test

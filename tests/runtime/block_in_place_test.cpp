@@ -14,7 +14,7 @@
 #include <memory>
 #include <thread>
 
-namespace magpie::tests {
+namespace magpie::tests::block_in_place_test {
 namespace {
 
 options one_worker() {
@@ -219,4 +219,4 @@ TEST(block_in_place, runs_elsewhere_too) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::block_in_place_test

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::blocking_join_test {
 namespace {
 
 task<> waits_to_be_stopped() { co_await sleep_for(1h); }
@@ -72,4 +72,4 @@ TEST(blocking_join_death, refuses_on_a_worker) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::blocking_join_test

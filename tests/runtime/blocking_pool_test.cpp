@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::blocking_pool_test {
 namespace {
 
 struct job : blocking_job {
@@ -197,4 +197,4 @@ TEST(blocking_pool, c31_run_blocking_tells_that_there_is_no_thread) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::blocking_pool_test

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::bounded_group_test {
 namespace {
 
 struct occupancy {
@@ -225,4 +225,4 @@ TEST(bounded_group, concurrent_stop_torture) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::bounded_group_test

@@ -5,7 +5,7 @@
 #include <magpie/runtime/shielded.hpp>
 #include <magpie/tests/runtime/stop_torture.hpp>
 
-namespace magpie::tests {
+namespace magpie::tests::budget_test {
 namespace {
 
 std::uint64_t yields() { return current_metrics().budget_yields; }
@@ -229,4 +229,4 @@ task<> checking(int i, tally& counts) {
 TEST(budget, concurrent_stop_torture) { torture(&checking); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::budget_test

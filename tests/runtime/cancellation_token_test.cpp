@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::cancellation_token_test {
 namespace {
 
 TEST(cancellation_token, is_sticky_and_copies_are_one_token) {
@@ -397,4 +397,4 @@ TEST(cancellation_token, concurrent_cancels_from_threads_that_are_no_workers) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::cancellation_token_test

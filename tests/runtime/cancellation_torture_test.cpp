@@ -10,7 +10,7 @@
 
 #include <array>
 
-namespace magpie::tests {
+namespace magpie::tests::cancellation_torture_test {
 namespace {
 
 /// The clean-up runs to its end, whenever the stop comes.
@@ -115,4 +115,4 @@ TEST(cancellation_torture, concurrent_pipes) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::cancellation_torture_test

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::cleanup_test {
 namespace {
 
 std::error_code other_error() { return std::make_error_code(std::errc::no_link); }
@@ -363,4 +363,4 @@ TEST(cleanup, exceptions_count_as_errors_do) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::cleanup_test

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-namespace magpie::tests {
+namespace magpie::tests::clock_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -49,4 +49,4 @@ TEST(clock_test, a_time_before_the_start_counts_as_the_start) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::clock_test

@@ -13,7 +13,7 @@
 
 #include <array>
 
-namespace magpie::tests {
+namespace magpie::tests::composite_torture_test {
 namespace {
 
 /// Frames of a chain of which each holds something.
@@ -157,4 +157,4 @@ TEST(composite_torture, concurrent_ends_of_children) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::composite_torture_test

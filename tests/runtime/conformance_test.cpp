@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::conformance_test {
 namespace {
 
 // ---- C01: pairs that play ping-pong -------------------------------------------------------------
@@ -149,4 +149,4 @@ TEST(conformance, concurrent_a_loop_that_ignores_its_stop_starves_nobody) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::conformance_test

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-namespace magpie::tests {
+namespace magpie::tests::cpu_count_test {
 namespace {
 
 TEST(cpu_count, reads_quotas) {
@@ -45,4 +45,4 @@ TEST(cpu_count, is_at_least_one_and_at_most_the_affinity) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::cpu_count_test

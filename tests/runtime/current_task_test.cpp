@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-namespace magpie::tests {
+namespace magpie::tests::current_task_test {
 namespace {
 
 task<std::uint64_t> own_id() {
@@ -84,4 +84,4 @@ TEST(task_root, concurrent_the_current_task_is_never_mistaken) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::current_task_test

@@ -7,7 +7,7 @@
 #include <magpie/runtime/timeout.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
-namespace magpie::tests {
+namespace magpie::tests::deadline_timer_test {
 namespace {
 
 void in_simulations(task<> (*test)()) {
@@ -118,4 +118,4 @@ TEST(deadline_timer, concurrent_moves_lose_no_wait) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::deadline_timer_test

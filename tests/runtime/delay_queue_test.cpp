@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::delay_queue_test {
 namespace {
 
 void in_simulations(task<> (*test)()) {
@@ -284,4 +284,4 @@ TEST(delay_queue, concurrent_users_lose_no_item) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::delay_queue_test

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::delay_slots_test {
 namespace {
 
 using slots = detail::delay_slots<std::unique_ptr<int>>;
@@ -133,4 +133,4 @@ TEST(delay_slots, destroys_what_is_left) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::delay_slots_test

@@ -8,7 +8,7 @@
 #include <system_error>
 #include <thread>
 
-namespace magpie::tests {
+namespace magpie::tests::descriptor_test {
 namespace {
 
 TEST(descriptor, never_waited_on_is_forgotten_for_nothing) {
@@ -45,4 +45,4 @@ TEST(descriptor, is_forgotten_on_any_thread_and_after_its_reactor) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::descriptor_test

@@ -11,7 +11,7 @@
 #include <thread>
 #include <unistd.h>
 
-namespace magpie::tests {
+namespace magpie::tests::epoll_reactor_test {
 
 INSTANTIATE_TEST_SUITE_P(epoll, reactor_contract,
                          ::testing::Values(reactor_backend{"epoll", &make_epoll_reactor, true}),
@@ -319,4 +319,4 @@ TEST_F(epoll_reactor_test, concurrent_forget_and_end_of_the_reactor) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::epoll_reactor_test

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <limits>
 
-namespace magpie::tests {
+namespace magpie::tests::epoll_registration_test {
 namespace {
 
 struct fake_operation {
@@ -165,4 +165,4 @@ TEST_F(epoll_registration_test, misuse_aborts) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::epoll_registration_test

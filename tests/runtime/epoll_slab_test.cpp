@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::epoll_slab_test {
 namespace {
 
 using registration = epoll_slab::registration;
@@ -88,4 +88,4 @@ TEST(epoll_slab, concurrent_takers_share_nothing) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::epoll_slab_test

@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::error_trace_test {
 namespace {
 
 /// Completes at once with the trace of the task that awaits it.
@@ -142,4 +142,4 @@ TEST(error_trace, is_not_there_without_an_error) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::error_trace_test

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace magpie::tests {
+namespace magpie::tests::failure_log_test {
 namespace {
 
 constexpr std::uint64_t start_ns = 1'000'000'000'000;
@@ -49,4 +49,4 @@ TEST(failure_log_test, prints_nothing_while_nobody_reads) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::failure_log_test

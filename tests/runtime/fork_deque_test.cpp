@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::fork_deque_test {
 namespace {
 
 struct item : runnable {
@@ -109,4 +109,4 @@ TEST(fork_deque_test, concurrent_thieves_and_owner_take_each_fork_once) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::fork_deque_test

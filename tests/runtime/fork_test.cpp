@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::fork_test {
 namespace {
 
 // ---- depth: rule 3 of the fine print ----
@@ -278,4 +278,4 @@ TEST(fork, groups_end_inside_of_branches_concurrent) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::fork_test

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::gcc12_shapes_test {
 namespace {
 
 /// Owns memory: destroyed twice it is a fault, destroyed never it is a leak.
@@ -229,4 +229,4 @@ TEST(gcc12_shapes, a_million_synchronous_awaits_need_no_stack) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::gcc12_shapes_test

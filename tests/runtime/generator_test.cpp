@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::generator_test {
 namespace {
 
 generator<int> numbers(int count) {
@@ -335,4 +335,4 @@ task<> generating(int i, tally& counts) {
 TEST(generator, concurrent_stop_torture) { torture(&generating); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::generator_test

@@ -15,7 +15,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::graceful_test {
 namespace {
 
 using testing::ExitedWithCode;
@@ -370,4 +370,4 @@ TEST_F(graceful_signals, can_be_declined) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::graceful_test

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::group_contracts_test {
 namespace {
 
 std::error_code other_error() { return std::make_error_code(std::errc::broken_pipe); }
@@ -365,4 +365,4 @@ TEST(task_group, what_follows_runs_in_the_scope_around_the_group) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::group_contracts_test

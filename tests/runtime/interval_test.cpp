@@ -8,7 +8,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::interval_test {
 namespace {
 
 void in_simulations(task<> (*test)()) {
@@ -206,4 +206,4 @@ TEST(interval, ticks_on_every_reactor) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::interval_test

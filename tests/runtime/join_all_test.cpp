@@ -8,7 +8,7 @@
 #include <ranges>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::join_all_test {
 namespace {
 
 std::vector<task<int>> countdown(int count) {
@@ -223,4 +223,4 @@ TEST(join_all, stop_torture_concurrent) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::join_all_test

@@ -8,7 +8,7 @@
 #include <tuple>
 #include <variant>
 
-namespace magpie::tests {
+namespace magpie::tests::join_test {
 namespace {
 
 task<std::unique_ptr<int>> boxes(std::chrono::nanoseconds pause, int value) {
@@ -206,4 +206,4 @@ task<> joining(int i, tally& counts) {
 TEST(join, stop_torture_concurrent) { torture_forks(&joining); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::join_test

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::keyed_group_test {
 namespace {
 
 task<int> after(std::chrono::microseconds time, int value, counted) {
@@ -201,4 +201,4 @@ TEST(keyed_group, concurrent_stop_torture) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::keyed_group_test

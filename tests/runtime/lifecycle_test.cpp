@@ -22,7 +22,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::lifecycle_test {
 namespace {
 
 int lives(int by_default) {
@@ -279,4 +279,4 @@ TEST(lifecycle, concurrent_a_runtime_within_a_task) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::lifecycle_test

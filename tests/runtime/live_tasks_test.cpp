@@ -21,7 +21,7 @@
 #include <string_view>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::live_tasks_test {
 namespace {
 
 const live_task* find(const std::vector<live_task>& all, std::string_view name) {
@@ -379,4 +379,4 @@ TEST(live_tasks, a_task_may_ask_for_its_own_stack) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::live_tasks_test

@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::live_tasks_torture_test {
 namespace {
 
 constexpr int parties = 6;
@@ -144,4 +144,4 @@ TEST(live_tasks_torture, concurrent_a_task_that_looks_all_the_time) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::live_tasks_torture_test

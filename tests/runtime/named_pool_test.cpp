@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::named_pool_test {
 namespace {
 
 blocking_limits narrow(std::size_t threads = 1, std::size_t queue = 1) {
@@ -245,4 +245,4 @@ TEST(named_pool, concurrent_stop_torture) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::named_pool_test

@@ -10,7 +10,7 @@
 
 #include <memory>
 
-namespace magpie::tests {
+namespace magpie::tests::out_of_memory_test {
 namespace {
 
 std::error_code no_memory() { return std::make_error_code(std::errc::not_enough_memory); }
@@ -101,4 +101,4 @@ TEST(out_of_memory, of_a_spawned_task_is_told_by_its_join) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::out_of_memory_test

@@ -10,7 +10,7 @@
 #include <array>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::pipe_test {
 namespace {
 
 /// The test's process has SIGPIPE at its default, which would kill it.
@@ -67,4 +67,4 @@ TEST(pipe, a_stopped_read_or_write_loses_nothing) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::pipe_test

@@ -15,7 +15,7 @@
 #include <array>
 #include <functional>
 
-namespace magpie::tests {
+namespace magpie::tests::process_end_test {
 namespace {
 
 using process::exit_status;
@@ -210,4 +210,4 @@ TEST(process, has_no_signal_blocked) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::process_end_test

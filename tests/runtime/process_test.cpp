@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::process_test {
 namespace {
 
 using process::command;
@@ -218,4 +218,4 @@ TEST(process, leaves_no_descriptor_behind) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::process_test

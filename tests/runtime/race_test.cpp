@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::race_test {
 namespace {
 
 const std::error_code other = std::make_error_code(std::errc::broken_pipe);
@@ -142,4 +142,4 @@ TEST(race, stop_torture_concurrent) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::race_test

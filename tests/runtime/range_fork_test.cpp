@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::range_fork_test {
 namespace {
 
 task<int> holds(counted) { co_return 1; }
@@ -70,4 +70,4 @@ TEST(range_fork, one_that_is_dropped_runs_nothing) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::range_fork_test

@@ -8,7 +8,7 @@
 #include <system_error>
 #include <unistd.h>
 
-namespace magpie::tests {
+namespace magpie::tests::reactor_factory_test {
 namespace {
 
 TEST(reactor_factory, makes_an_epoll_reactor) {
@@ -41,4 +41,4 @@ TEST(reactor_factory, says_why_there_is_none) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::reactor_factory_test

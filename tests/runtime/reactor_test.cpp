@@ -10,7 +10,7 @@
 #include <thread>
 #include <unistd.h>
 
-namespace magpie::tests {
+namespace magpie::tests::reactor_test {
 namespace {
 
 // ---- readiness ---------------------------------------------------------------------------------
@@ -385,4 +385,4 @@ TEST_P(reactor_contract, waits_and_forgets_leave_nothing_behind) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::reactor_test

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::reactor_turn_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -363,4 +363,4 @@ TEST_P(reactor_contract, concurrent_rescues_lose_no_edge) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::reactor_turn_test

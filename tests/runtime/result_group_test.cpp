@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::result_group_test {
 namespace {
 
 task<int> after(std::chrono::microseconds time, int value, counted) {
@@ -335,4 +335,4 @@ TEST(result_group, concurrent_stop_torture) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::result_group_test

@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::retry_test {
 namespace {
 
 void in_simulations(task<> (*test)()) {
@@ -331,4 +331,4 @@ TEST(retry, jitter_comes_from_the_seed_of_the_simulation) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::retry_test

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::run_blocking_test {
 namespace {
 
 int adds(int a, int b) { return a + b; }
@@ -183,4 +183,4 @@ TEST(run_blocking, concurrent_threads_that_end_idle_are_made_anew) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::run_blocking_test

@@ -10,7 +10,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::run_gate_test {
 namespace {
 
 using detail::gated_runnable;
@@ -226,4 +226,4 @@ TEST(run_gate, a_thousand_starts_let_others_in) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::run_gate_test

@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-namespace magpie::tests {
+namespace magpie::tests::run_test {
 namespace {
 
 class running : public testing::Test {
@@ -190,4 +190,4 @@ TEST_F(running, several_in_a_row) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::run_test

@@ -10,7 +10,7 @@
 #include <source_location>
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::running_note_test {
 namespace {
 
 alignas(scheduler) std::byte no_scheduler[sizeof(scheduler)];  // nobody looks at it
@@ -85,4 +85,4 @@ TEST(running_note, a_pinned_task_is_who_it_is) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::running_note_test

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::runtime_handle_test {
 namespace {
 
 task<int> adds(int a, int b) {
@@ -204,4 +204,4 @@ TEST(runtime_handle, concurrent_a_shutdown_in_the_background) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::runtime_handle_test

@@ -19,7 +19,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::runtime_test {
 namespace {
 
 task<int> adds(int a, int b) {
@@ -370,4 +370,4 @@ TEST(runtime_death_test, use_after_the_shutdown_says_so) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::runtime_test

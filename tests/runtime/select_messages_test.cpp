@@ -15,7 +15,7 @@
 #include <cstdlib>
 #include <span>
 
-namespace magpie::tests {
+namespace magpie::tests::select_messages_test {
 namespace {
 
 /// Messages are numbers; a write of a few is atomic.
@@ -104,4 +104,4 @@ TEST(select, concurrent_messages_survive_random_stops) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::select_messages_test

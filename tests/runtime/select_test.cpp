@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::select_test {
 namespace {
 
 task<> first_value_wins() {
@@ -377,4 +377,4 @@ task<> cross_stopping(int i, tally& counts) {
 TEST(select, cross_stops_concurrent) { torture_forks(&cross_stopping); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::select_test

@@ -13,7 +13,7 @@
 
 #include <stdexcept>
 
-namespace magpie::tests {
+namespace magpie::tests::shielded_test {
 namespace {
 
 struct steps {
@@ -231,4 +231,4 @@ TEST(shielded, rethrows) { EXPECT_TRUE(run_in_simulation(catches())); }
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::shielded_test

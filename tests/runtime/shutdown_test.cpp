@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::shutdown_test {
 namespace {
 
 task<> waits(counted) { co_await sleep_for(1h); }
@@ -393,4 +393,4 @@ TEST(shutdown, concurrent_foreign_threads_abort_while_the_runtime_ends) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::shutdown_test

@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::signal_test {
 namespace {
 
 signal_stream listens(int number) { return signal_stream::open(number).value(); }
@@ -221,4 +221,4 @@ TEST_F(running_signals, what_nobody_listens_for_is_still_runs) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::signal_test

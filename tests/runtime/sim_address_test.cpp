@@ -4,7 +4,7 @@
 
 #include <array>
 
-namespace magpie::tests {
+namespace magpie::tests::sim_address_test {
 namespace {
 
 sim_address read(const sockaddr_in& from) {
@@ -81,4 +81,4 @@ TEST(sim_address, who_receives) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sim_address_test

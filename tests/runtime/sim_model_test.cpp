@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::sim_model_test {
 namespace {
 
 constexpr std::uint16_t port = 7000;
@@ -291,4 +291,4 @@ TEST(sim_model, a_seed_is_a_run) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sim_model_test

@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::sim_network_test {
 namespace {
 
 class as_linux : public ::testing::TestWithParam<bool> {
@@ -364,4 +364,4 @@ TEST_P(as_linux, an_accepted_connection_may_be_over_already) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sim_network_test

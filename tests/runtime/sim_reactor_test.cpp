@@ -9,7 +9,7 @@
 #include <set>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::sim_reactor_test {
 namespace {
 
 class sim_reactor_test : public ::testing::Test {
@@ -324,4 +324,4 @@ TEST_F(sim_reactor_death_test, misuse_aborts) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sim_reactor_test

@@ -4,7 +4,7 @@
 
 #include <netinet/tcp.h>
 
-namespace magpie::tests {
+namespace magpie::tests::sim_socket_test {
 namespace {
 
 TEST(sim_bytes, first_in_first_out) {
@@ -87,4 +87,4 @@ TEST(sim_socket, refuses_flags_that_it_does_not_know) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sim_socket_test

@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::sim_wire_test {
 namespace {
 
 constexpr std::uint64_t second_ns = 1'000'000'000;
@@ -199,4 +199,4 @@ TEST(sim_wire_death_test, another_thread_aborts) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sim_wire_test

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::sim_world_test {
 namespace {
 
 struct job : runnable {
@@ -190,4 +190,4 @@ TEST(sim_world, an_advance_can_be_cancelled_and_gets_impatient) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sim_world_test

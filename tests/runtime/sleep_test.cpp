@@ -10,7 +10,7 @@
 #include <limits>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::sleep_test {
 namespace {
 
 task<> never_early() {
@@ -283,4 +283,4 @@ TEST(sleep, c70_a_task_that_never_rests_does_not_starve_timers) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sleep_test

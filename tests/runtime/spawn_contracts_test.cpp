@@ -14,7 +14,7 @@
 #include <string>
 #include <utility>
 
-namespace magpie::tests {
+namespace magpie::tests::spawn_contracts_test {
 namespace {
 
 task<> sleeps_long() { co_await sleep_for(1h); }
@@ -142,4 +142,4 @@ TEST(task_local, a_value_is_not_seen_after_its_scope) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::spawn_contracts_test

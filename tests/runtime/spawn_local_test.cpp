@@ -10,7 +10,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::spawn_local_test {
 namespace {
 
 std::size_t here() { return detail::this_context().index; }
@@ -295,4 +295,4 @@ TEST(spawn_local, concurrent_aborts_at_every_moment) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::spawn_local_test

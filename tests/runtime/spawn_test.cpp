@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::spawn_test {
 namespace {
 
 task<int> doubles(int i, counted) {
@@ -363,4 +363,4 @@ TEST(spawn, concurrent_joiner_of_another_runtime_goes_on_at_home) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::spawn_test

@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::stop_scope_test {
 namespace {
 
 /// An operation by hand: counts cancels, and does in them what a test wants.
@@ -397,4 +397,4 @@ TEST(stop_scope, a_stop_is_level_triggered) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stop_scope_test

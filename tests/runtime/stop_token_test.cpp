@@ -15,7 +15,7 @@
 #include <memory>
 #include <thread>
 
-namespace magpie::tests {
+namespace magpie::tests::stop_token_test {
 namespace {
 
 task<int> nap(std::chrono::nanoseconds d, int value) {
@@ -191,4 +191,4 @@ TEST(stop_token, of_a_stopped_scope_is_stopped) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stop_token_test

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-namespace magpie::tests {
+namespace magpie::tests::stop_torture_test {
 namespace {
 
 task<> under_timeout(int i, tally& counts) {
@@ -136,4 +136,4 @@ TEST(stop_torture, concurrent_waits) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stop_torture_test

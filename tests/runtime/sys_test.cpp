@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-namespace magpie::tests {
+namespace magpie::tests::sys_test {
 namespace {
 
 bool is_non_blocking_and_cloexec(int fd) {
@@ -156,4 +156,4 @@ TEST(sys, simulated_descriptor_outside_of_its_simulation) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sys_test

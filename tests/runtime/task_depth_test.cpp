@@ -9,7 +9,7 @@
 
 #include <optional>
 
-namespace magpie::tests {
+namespace magpie::tests::task_depth_test {
 namespace {
 
 constexpr int deep = 100'000;
@@ -218,4 +218,4 @@ task<int> joins(int depth) {
 TEST(task_depth, joins_of_joins) { EXPECT_EQ(run_in_simulation(joins(deep)).value(), deep); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_depth_test

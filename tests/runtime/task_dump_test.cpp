@@ -18,7 +18,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::task_dump_test {
 namespace {
 
 std::size_t count_of(const std::string& text, std::string_view part) {
@@ -218,4 +218,4 @@ TEST(task_dump, concurrent_a_signal_prints_it_without_a_worker) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_dump_test

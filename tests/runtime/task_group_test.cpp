@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::task_group_test {
 namespace {
 
 struct tally {
@@ -365,4 +365,4 @@ TEST(task_group, concurrent_storm) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_group_test

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::task_local_test {
 namespace {
 
 constinit task_local<int> request_id;
@@ -266,4 +266,4 @@ TEST(task_local, concurrent_stop_torture) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_local_test

@@ -11,7 +11,7 @@
 
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::task_name_test {
 namespace {
 
 task<std::string> own_name() {
@@ -80,4 +80,4 @@ TEST(task_name, the_log_of_failures_uses_names) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_name_test

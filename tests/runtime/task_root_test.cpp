@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::task_root_test {
 namespace {
 
 task<std::uint64_t> own_id() {
@@ -111,4 +111,4 @@ TEST(task_root, a_spawn_with_a_literal_name_takes_two_blocks) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_root_test

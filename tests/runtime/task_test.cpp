@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::task_test {
 namespace {
 
 task<int> number(int i) { co_return i; }
@@ -265,4 +265,4 @@ TEST(task, a_result_whose_copy_throws_is_an_exception) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_test

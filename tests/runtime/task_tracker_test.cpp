@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::task_tracker_test {
 namespace {
 
 task<> sleeps(std::chrono::nanoseconds time, counted) { co_await sleep_for(time); }
@@ -251,4 +251,4 @@ TEST(task_tracker, a_stopped_wait_does_not_begin) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::task_tracker_test

@@ -10,7 +10,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::test_clock_test {
 namespace {
 
 /// Runs the test in simulations with several seeds.
@@ -312,4 +312,4 @@ TEST(test_clock, a_drain_that_fails_still_ends) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::test_clock_test

@@ -10,7 +10,7 @@
 
 #include <array>
 
-namespace magpie::tests {
+namespace magpie::tests::time_torture_test {
 namespace {
 
 task<> ticking(int i, tally& counts) {
@@ -100,4 +100,4 @@ TEST(time_torture, advances_of_the_clock) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::time_torture_test

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::timeout_test {
 namespace {
 
 task<int> after(std::chrono::nanoseconds pause, int value) {
@@ -256,4 +256,4 @@ TEST(timeout, what_it_ended_is_gone_when_it_says_so) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::timeout_test

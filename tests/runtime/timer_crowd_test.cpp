@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace magpie::tests {
+namespace magpie::tests::timer_crowd_test {
 namespace {
 
 /// A worker whose timers come `every_ns`, and who never oversleeps.
@@ -74,4 +74,4 @@ TEST(timer_crowd, a_pause_does_not_end_it_and_two_do) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::timer_crowd_test

@@ -7,7 +7,7 @@
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/tests/runtime/cell.hpp>
 
-namespace magpie::tests {
+namespace magpie::tests::timer_wait_test {
 namespace {
 
 /// An object with one waiter: a flag that is raised, or a time that comes.
@@ -167,4 +167,4 @@ TEST(timer_wait, concurrent_timers_pulls_and_stops_end_it_once) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::timer_wait_test

@@ -14,7 +14,7 @@
 #include <system_error>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::uring_reactor_test {
 namespace {
 
 reactor* make_shared_ring(std::error_code& error) noexcept {
@@ -61,4 +61,4 @@ TEST(uring_reactor_test, a_shared_ring_allows_kicks) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::uring_reactor_test

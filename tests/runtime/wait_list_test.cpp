@@ -8,7 +8,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::wait_list_test {
 namespace {
 
 using detail::wait_entry;
@@ -90,4 +90,4 @@ TEST(wait_list, an_operation_without_a_list_completes_at_once) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::wait_list_test

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::watchdog_test {
 namespace {
 
 /// Notes the reports about one task, by its name or by having none.
@@ -307,4 +307,4 @@ TEST(watchdog, who_hears_of_an_ignored_call_may_look_at_the_pool) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::watchdog_test

@@ -11,7 +11,7 @@
 #include <array>
 #include <optional>
 
-namespace magpie::tests {
+namespace magpie::tests::worker_hooks_test {
 namespace {
 
 struct seen_hooks {
@@ -228,4 +228,4 @@ TEST(worker_hooks, concurrent_c26_a_hook_that_wakes) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::worker_hooks_test

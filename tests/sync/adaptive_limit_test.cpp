@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::adaptive_limit_test {
 namespace {
 
 using sync::adaptive_limit;
@@ -219,4 +219,4 @@ TEST(adaptive_limit, concurrent_ends_leave_the_door_with_the_limit) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::adaptive_limit_test

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::admission_test {
 namespace {
 
 using sync::admission;
@@ -350,4 +350,4 @@ TEST(admission, concurrent_visits_are_never_more_than_the_limit) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::admission_test

@@ -9,7 +9,7 @@
 
 #include <array>
 
-namespace magpie::tests {
+namespace magpie::tests::backpressure_torture_test {
 namespace {
 
 /// Takes tokens that never come again, with a deadline or without, and counts them.
@@ -108,4 +108,4 @@ TEST(backpressure_torture, concurrent_keyed_rate_limiters) { torture(&limited_by
 TEST(backpressure_torture, concurrent_admissions) { torture(&admitting); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::backpressure_torture_test

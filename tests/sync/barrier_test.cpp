@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::barrier_test {
 namespace {
 
 using sync::barrier;
@@ -184,4 +184,4 @@ TEST(barrier, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::barrier_test

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::blocking_test {
 namespace {
 
 /// Waits until somebody new is in line, and says who.
@@ -158,4 +158,4 @@ TEST(blocking, on_a_worker_is_an_abort) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::blocking_test

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::breaker_test {
 namespace {
 
 using sync::breaker;
@@ -308,4 +308,4 @@ TEST(breaker, concurrent_calls_lose_no_probe) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::breaker_test

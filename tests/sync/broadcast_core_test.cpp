@@ -6,7 +6,7 @@
 
 #include <array>
 
-namespace magpie::tests {
+namespace magpie::tests::broadcast_core_test {
 namespace {
 
 using sync::detail::broadcast_core;
@@ -63,4 +63,4 @@ TEST(broadcast_core, who_is_too_slow_goes_on_with_the_oldest_that_is_there) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::broadcast_core_test

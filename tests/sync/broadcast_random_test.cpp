@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::broadcast_random_test {
 namespace {
 
 using sync::broadcast;
@@ -303,4 +303,4 @@ task<> listening(int i, tally& counts) {
 TEST(sync_torture, concurrent_broadcasts) { torture(&listening); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::broadcast_random_test

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::broadcast_test {
 namespace {
 
 using sync::broadcast;
@@ -248,4 +248,4 @@ TEST(broadcast, conformance_c38_destructors_of_messages_may_use_the_channel) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::broadcast_test

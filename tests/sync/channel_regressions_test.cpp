@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::channel_regressions_test {
 namespace {
 
 const auto again = std::errc::resource_unavailable_try_again;
@@ -239,4 +239,4 @@ TEST(regression, r42_a_flood_of_requests_is_refused_at_the_end_of_the_line) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::channel_regressions_test

@@ -8,7 +8,7 @@
 #include <memory>
 #include <utility>
 
-namespace magpie::tests {
+namespace magpie::tests::channel_sender_test {
 namespace {
 
 using value = std::unique_ptr<int>;
@@ -84,4 +84,4 @@ TYPED_TEST(channel_sender, without_a_channel_is_closed) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::channel_sender_test

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::condition_random_test {
 namespace {
 
 using sync::condition;
@@ -190,4 +190,4 @@ TEST(condition, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::condition_random_test

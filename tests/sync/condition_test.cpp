@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::condition_test {
 namespace {
 
 using sync::condition;
@@ -385,4 +385,4 @@ task<> giving_and_taking(int i, tally& counts) {
 TEST(sync_torture, concurrent_conditions) { torture(&giving_and_taking); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::condition_test

@@ -6,7 +6,7 @@
 #include <optional>
 #include <thread>
 
-namespace magpie::tests {
+namespace magpie::tests::event_test {
 namespace {
 
 using sync::event;
@@ -106,4 +106,4 @@ TEST(event, concurrent_is_set_by_a_thread_outside) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::event_test

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-namespace magpie::tests {
+namespace magpie::tests::fanout_core_test {
 namespace {
 
 using detail::grant;
@@ -62,4 +62,4 @@ TEST(fanout_core, the_last_of_all_ends_frees_it) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::fanout_core_test

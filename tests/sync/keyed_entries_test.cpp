@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::keyed_entries_test {
 namespace {
 
 using sync::rate_limit;
@@ -70,4 +70,4 @@ TEST(keyed_entries, the_one_that_was_left_longest_ago_goes_first) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::keyed_entries_test

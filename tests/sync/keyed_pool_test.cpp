@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::keyed_pool_test {
 namespace {
 
 using sync::keyed_pool_options;
@@ -328,4 +328,4 @@ TEST(keyed_pool, concurrent_users_of_many_keys_keep_to_the_limit_of_all) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::keyed_pool_test

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::keyed_rate_limiter_test {
 namespace {
 
 using sync::keyed_rate_limiter;
@@ -272,4 +272,4 @@ TEST(keyed_rate_limiter, concurrent_keys_come_and_go) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::keyed_rate_limiter_test

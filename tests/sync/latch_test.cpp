@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::latch_test {
 namespace {
 
 using sync::latch;
@@ -101,4 +101,4 @@ TEST(latch, concurrent_threads_outside_count) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::latch_test

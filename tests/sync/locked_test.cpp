@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::locked_test {
 namespace {
 
 using sync::locked;
@@ -192,4 +192,4 @@ TEST(locked, concurrent_tasks_change_it_one_at_a_time) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::locked_test

@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpmc_core_test {
 namespace {
 
 /// What one who waits has come to, and what it waits for.
@@ -214,4 +214,4 @@ TEST(mpmc_core, one_that_is_no_channel_is_closed) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpmc_core_test

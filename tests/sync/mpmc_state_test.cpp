@@ -7,7 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
-namespace magpie::tests {
+namespace magpie::tests::mpmc_state_test {
 namespace {
 
 TEST(mpmc_state, takes_values_of_every_size_and_alignment) {
@@ -87,4 +87,4 @@ TEST(mpmc_state, a_message_that_throws_when_it_is_received_stays_in_front) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpmc_state_test

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpmc_test {
 namespace {
 
 using sync::mpmc;
@@ -345,4 +345,4 @@ TEST(mpmc, concurrent_threads_and_tasks_stand_in_one_line) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpmc_test

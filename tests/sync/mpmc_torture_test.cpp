@@ -7,7 +7,7 @@
 
 #include <memory>
 
-namespace magpie::tests {
+namespace magpie::tests::mpmc_torture_test {
 namespace {
 
 using value = std::shared_ptr<int>;
@@ -109,4 +109,4 @@ TEST(mpmc_torture, concurrent_streams) { torture(&streaming); }
 TEST(mpmc_torture, concurrent_receivers_that_leave) { torture(&leaving); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpmc_torture_test

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpsc_concurrent_test {
 namespace {
 
 using sync::mpsc;
@@ -228,4 +228,4 @@ TEST(mpsc_concurrent, concurrent_a_join_of_both_ends) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpsc_concurrent_test

@@ -12,7 +12,7 @@
 #include <optional>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpsc_core_test {
 namespace {
 
 using detail::grant;
@@ -394,4 +394,4 @@ TEST(mpsc_core, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpsc_core_test

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpsc_receiver_test {
 namespace {
 
 using sync::mpsc;
@@ -210,4 +210,4 @@ TEST(mpsc_receiver, blocking_on_a_worker_is_an_abort) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpsc_receiver_test

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpsc_state_test {
 namespace {
 
 using sync::mpsc;
@@ -291,4 +291,4 @@ TEST(mpsc_state, a_branch_that_throws_is_one_that_failed) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpsc_state_test

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpsc_test {
 namespace {
 
 using sync::mpsc;
@@ -256,4 +256,4 @@ TEST(mpsc, c50_closed_with_permits_out_is_not_the_end) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpsc_test

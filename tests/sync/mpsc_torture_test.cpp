@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpsc_torture_test {
 namespace {
 
 using value = std::shared_ptr<int>;
@@ -170,4 +170,4 @@ TEST(mpsc_torture, concurrent_receives) { torture(&receiving_one); }
 TEST(mpsc_torture, concurrent_choices) { torture(&choosing); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpsc_torture_test

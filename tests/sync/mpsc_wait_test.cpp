@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mpsc_wait_test {
 namespace {
 
 using sync::mpsc;
@@ -372,4 +372,4 @@ TEST(mpsc, conformance_c08_a_loop_over_messages_gives_way) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mpsc_wait_test

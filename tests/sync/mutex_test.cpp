@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::mutex_test {
 namespace {
 
 using sync::mutex;
@@ -240,4 +240,4 @@ TEST(mutex, two_that_hand_it_on_to_each_other_do_not_starve_a_child) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::mutex_test

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::notify_random_test {
 namespace {
 
 using sync::notify;
@@ -162,4 +162,4 @@ TEST(notify, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::notify_random_test

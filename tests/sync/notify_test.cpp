@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::notify_test {
 namespace {
 
 using sync::notify;
@@ -314,4 +314,4 @@ TEST(notify, concurrent_threads_outside_notify) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::notify_test

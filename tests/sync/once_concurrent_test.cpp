@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::once_concurrent_test {
 namespace {
 
 using sync::once;
@@ -111,4 +111,4 @@ task<> doing_once(int i, tally& counts) {
 TEST(sync_torture, concurrent_onces) { torture(&doing_once); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::once_concurrent_test

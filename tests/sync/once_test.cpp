@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::once_test {
 namespace {
 
 using sync::once;
@@ -312,4 +312,4 @@ TEST(once, a_thread_does_it_or_waits_in_line) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::once_test

@@ -8,7 +8,7 @@
 #include <memory>
 #include <optional>
 
-namespace magpie::tests {
+namespace magpie::tests::oneshot_core_test {
 namespace {
 
 using detail::grant;
@@ -208,4 +208,4 @@ TEST(oneshot_core, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::oneshot_core_test

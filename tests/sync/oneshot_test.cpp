@@ -8,7 +8,7 @@
 #include <string>
 #include <thread>
 
-namespace magpie::tests {
+namespace magpie::tests::oneshot_test {
 namespace {
 
 using sync::oneshot;
@@ -322,4 +322,4 @@ TEST(oneshot, concurrent_a_thread_outside_sends) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::oneshot_test

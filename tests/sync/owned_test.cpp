@@ -5,7 +5,7 @@
 
 #include <memory>
 
-namespace magpie::tests {
+namespace magpie::tests::owned_test {
 namespace {
 
 using sync::mutex;
@@ -122,4 +122,4 @@ TEST(owned, readers_and_writers_hold_a_share) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::owned_test

@@ -12,7 +12,7 @@
 #include <optional>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::permit_queue_test {
 namespace {
 
 using detail::grant;
@@ -291,4 +291,4 @@ TEST(permit_queue, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::permit_queue_test

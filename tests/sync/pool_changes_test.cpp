@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::pool_changes_test {
 namespace {
 
 using sync::pool_end;
@@ -345,4 +345,4 @@ TEST(pool, who_asks_a_pool_that_has_gone_hears_that_it_is_closed) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::pool_changes_test

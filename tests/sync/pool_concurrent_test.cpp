@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::pool_concurrent_test {
 namespace {
 
 using sync::pool_options;
@@ -356,4 +356,4 @@ TEST(pool, exceptions_of_the_manager_pass_through) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::pool_concurrent_test

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::pool_core_test {
 namespace {
 
 using sync::pool_end;
@@ -122,4 +122,4 @@ TEST(pool_core, lives_as_long_as_anything_of_it) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::pool_core_test

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::pool_random_test {
 namespace {
 
 using sync::pool_end;
@@ -388,4 +388,4 @@ TEST(pool, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::pool_random_test

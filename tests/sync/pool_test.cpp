@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::pool_test {
 namespace {
 
 using sync::pool_end;
@@ -334,4 +334,4 @@ TEST(pool, what_is_detached_lives_on_and_leaves_room_for_another) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::pool_test

@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-namespace magpie::tests {
+namespace magpie::tests::pool_torture_test {
 namespace {
 
 using sync::pool_options;
@@ -172,4 +172,4 @@ TEST(pool_torture, concurrent_gets) { torture(&pooling); }
 TEST(pool_torture, concurrent_gets_of_keys) { torture(&pooling_by_key); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::pool_torture_test

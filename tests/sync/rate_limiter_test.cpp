@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::rate_limiter_test {
 namespace {
 
 using sync::rate_limit;
@@ -278,4 +278,4 @@ TEST(rate_limiter, concurrent_takers_get_a_burst_and_no_more) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::rate_limiter_test

@@ -11,7 +11,7 @@
 #include <optional>
 #include <utility>
 
-namespace magpie::tests {
+namespace magpie::tests::regressions_test {
 namespace {
 
 using sync::notify;
@@ -244,4 +244,4 @@ TEST(regression, concurrent_r39_two_who_stop_each_other_both_end) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::regressions_test

@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::rwlock_random_test {
 namespace {
 
 using sync::rwlock;
@@ -175,4 +175,4 @@ TEST(rwlock, does_what_a_simple_reference_does) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::rwlock_random_test

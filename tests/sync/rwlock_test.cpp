@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::rwlock_test {
 namespace {
 
 using sync::rwlock;
@@ -328,4 +328,4 @@ task<> reading_and_writing(int i, tally& counts) {
 TEST(sync_torture, concurrent_rwlocks) { torture(&reading_and_writing); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::rwlock_test

@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::semaphore_concurrent_test {
 namespace {
 
 using sync::semaphore;
@@ -175,4 +175,4 @@ TEST(semaphore, concurrent_may_be_destroyed_by_whoever_got_the_last_permit) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::semaphore_concurrent_test

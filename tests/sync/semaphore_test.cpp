@@ -6,7 +6,7 @@
 
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::semaphore_test {
 namespace {
 
 using sync::semaphore;
@@ -331,4 +331,4 @@ TEST(semaphore, c08_a_loop_over_permits_gives_way) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::semaphore_test

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
-namespace magpie::tests {
+namespace magpie::tests::shared_value_test {
 namespace {
 
 using sync::shared_value;
@@ -51,4 +51,4 @@ TEST(shared_value, one_that_throws_leaves_no_block) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::shared_value_test

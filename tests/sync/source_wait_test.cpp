@@ -5,7 +5,7 @@
 
 #include <thread>
 
-namespace magpie::tests {
+namespace magpie::tests::source_wait_test {
 namespace {
 
 /// Has come, while somebody is still inside.
@@ -48,4 +48,4 @@ TEST(source_wait, concurrent_waits_for_the_one_who_is_inside) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::source_wait_test

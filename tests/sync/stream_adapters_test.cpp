@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_adapters_test {
 namespace {
 
 /// What `adapted` gives, to its end.
@@ -144,4 +144,4 @@ TEST(stream_adapters, a_named_closure_may_own_what_it_uses) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_adapters_test

@@ -10,7 +10,7 @@
 #include <ranges>
 #include <stdexcept>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_buffered_test {
 namespace {
 
 /// Tasks that count how many of them there are, finished ones that nobody has taken among them.
@@ -348,4 +348,4 @@ TEST(stream_buffered, concurrent_pipelines_keep_their_order_and_their_bound) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_buffered_test

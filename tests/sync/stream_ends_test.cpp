@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_ends_test {
 namespace {
 
 TEST(stream_ends, for_each_calls_and_awaits) {
@@ -150,4 +150,4 @@ TEST(stream_ends, concurrent_children_run_on_all_workers) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_ends_test

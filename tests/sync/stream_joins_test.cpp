@@ -7,7 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_joins_test {
 namespace {
 
 TEST(stream_joins, chain_gives_one_after_the_other) {
@@ -237,4 +237,4 @@ TEST(stream_joins, then_lets_go_of_an_item_whose_function_threw) {
 #endif
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_joins_test

@@ -8,7 +8,7 @@
 
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_map_test {
 namespace {
 
 using scripts = sync::stream_map<std::string, scripted>;
@@ -136,4 +136,4 @@ task<> mapping(int i, tally& counts) {
 TEST(stream_map, concurrent_stop_torture) { torture(&mapping); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_map_test

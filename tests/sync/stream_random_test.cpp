@@ -9,7 +9,7 @@
 #include <memory>
 #include <numeric>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_random_test {
 namespace {
 
 /// A stream of numbers without its type.
@@ -197,4 +197,4 @@ TEST(stream_random, chains_give_what_vectors_give) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_random_test

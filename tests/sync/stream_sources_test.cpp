@@ -15,7 +15,7 @@
 #include <ranges>
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_sources_test {
 namespace {
 
 TEST(stream_sources, each_copies_from_what_has_a_name_and_moves_from_what_is_kept) {
@@ -161,4 +161,4 @@ TEST(stream_sources, by_ref_lends_a_stream) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_sources_test

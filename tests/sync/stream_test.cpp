@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_test {
 namespace {
 
 struct no_stream {
@@ -249,4 +249,4 @@ TEST(stream, concurrent_consumer_and_producer) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_test

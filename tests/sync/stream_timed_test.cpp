@@ -3,7 +3,7 @@
 #include <magpie/sync/mpsc.hpp>
 #include <magpie/tests/sync/streams.hpp>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_timed_test {
 namespace {
 
 /// When each item came, from the beginning of the test on.
@@ -162,4 +162,4 @@ TEST(stream_timed, debounce_keeps_the_latest_through_a_stop_and_an_error) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_timed_test

@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::stream_torture_test {
 namespace {
 
 using value = std::shared_ptr<int>;
@@ -161,4 +161,4 @@ TEST(stream_torture, concurrent_buffers_that_are_left) { torture(&having_enough)
 TEST(stream_torture, concurrent_children) { torture(&doing); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::stream_torture_test

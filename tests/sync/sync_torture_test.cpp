@@ -13,7 +13,7 @@
 
 #include <memory>
 
-namespace magpie::tests {
+namespace magpie::tests::sync_torture_test {
 namespace {
 
 /// Waits, with a deadline or without, holds for a while, and gives back.
@@ -244,4 +244,4 @@ TEST(sync_torture, concurrent_receives) { torture(&receiving); }
 TEST(sync_torture, concurrent_waits_for_the_other_end) { torture(&hearing_of_the_end); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::sync_torture_test

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace magpie::tests {
+namespace magpie::tests::token_bucket_test {
 namespace {
 
 using sync::rate_limit;
@@ -146,4 +146,4 @@ TEST(token_bucket, random_takes_are_those_of_the_textbook) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::token_bucket_test

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::unbounded_mpsc_test {
 namespace {
 
 using sync::mpsc_receiver;
@@ -310,4 +310,4 @@ TEST(unbounded_mpsc, concurrent_threads_outside_send) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::unbounded_mpsc_test

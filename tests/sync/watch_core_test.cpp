@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-namespace magpie::tests {
+namespace magpie::tests::watch_core_test {
 namespace {
 
 using sync::detail::value_block;
@@ -56,4 +56,4 @@ TEST(watch_core, receivers_are_counted) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::watch_core_test

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::watch_random_test {
 namespace {
 
 using sync::watch;
@@ -373,4 +373,4 @@ TEST(sync_torture, concurrent_changes) { torture(&following); }
 TEST(sync_torture, concurrent_values) { torture(&waiting_for_a_value); }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::watch_random_test

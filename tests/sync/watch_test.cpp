@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace magpie::tests {
+namespace magpie::tests::watch_test {
 namespace {
 
 using sync::shared_value;
@@ -387,4 +387,4 @@ TEST(watch, c38_a_value_may_hold_the_end_of_another_channel) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::watch_test

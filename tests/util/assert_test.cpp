@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace magpie::tests {
+namespace magpie::tests::assert_test {
 namespace {
 
 TEST(assert_test, a_true_expression_is_evaluated_once) {
@@ -26,4 +26,4 @@ TEST(assert_death_test, the_expensive_kind_is_a_matter_of_the_build) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::assert_test

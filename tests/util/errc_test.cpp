@@ -8,7 +8,7 @@
 #include <string>
 #include <system_error>
 
-namespace magpie::tests {
+namespace magpie::tests::errc_test {
 namespace {
 
 TEST(errc_test, compares_equal_to_the_standard_conditions) {
@@ -38,4 +38,4 @@ TEST(errc_test, every_code_has_a_text_of_its_own) {
 }
 
 }  // namespace
-}  // namespace magpie::tests
+}  // namespace magpie::tests::errc_test
