@@ -1,10 +1,11 @@
-/// The permits of a channel that has a bound.
+/// The permits of a channel that has a bound, and who waits for its being closed.
 ///
 /// `Core` is the channel, whose `wake_receivers` tells who waits for a message when there will be
 /// none: that may be so once the room is closed and a permit comes back.
 /// Threads: any.
 #pragma once
 
+#include <magpie/sync/event.hpp>
 #include <magpie/sync/permit_queue.hpp>
 
 #include <cstddef>
@@ -29,6 +30,16 @@ class channel_room : public permit_queue {
     one.settle();
   }
 
+  /// Nobody is given a permit any more; whoever waits for one, or for this, is told.
+  void close() noexcept {
+    magpie::detail::wake_chain woken;  // whoever is told may destroy what it is told of
+    permit_queue::close(woken);
+    closing_.set(woken);
+    woken.post();
+  }
+  /// What they wait on who wait for this: `is_closed` when it has come.
+  event_source& closing() noexcept { return closing_; }
+
   /// Gives back permits with which nothing is sent any more.
   void return_unused(std::size_t count) noexcept {
     release(count);
@@ -38,6 +49,7 @@ class channel_room : public permit_queue {
 
  private:
   Core* core_;
+  event_source closing_{false};
 };
 
 }  // namespace magpie::sync::detail

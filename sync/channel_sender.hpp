@@ -10,6 +10,7 @@
 #include <magpie/runtime/grant_operation.hpp>
 #include <magpie/runtime/outcome.hpp>
 #include <magpie/runtime/thread_wait.hpp>
+#include <magpie/runtime/wait_operation.hpp>
 #include <magpie/sync/channel_message.hpp>
 #include <magpie/sync/channel_room.hpp>
 #include <magpie/util/assert.hpp>
@@ -229,6 +230,19 @@ class channel_sender {
 
   /// The channel was closed, or no receiver is left.
   bool is_closed() const noexcept { return channel_.core().is_closed(); }
+
+  /// Waits until that is so: to give up work whose result nobody will receive.  The sender must
+  /// stay where it is meanwhile, and keeps the channel open as it does anyway.
+  /// Errors: stopped.  Stop: ends the wait; nothing is consumed.
+  /// Threads: any number of tasks.  Cost: no allocation.
+  magpie::detail::wait_operation closed() const noexcept {
+    return magpie::detail::wait_operation(&channel_.core().room.closing());
+  }
+  /// The same for a thread that is no worker (asserted).  Cost: blocks the thread.
+  void blocking_closed() const noexcept {
+    magpie::detail::blocking_wait(channel_.core().room.closing());
+  }
+
   /// How many messages there is room for at most, and now: the latter a guess while others send.
   std::size_t capacity() const noexcept {
     return channel_.get() != nullptr ? channel_->capacity() : 0;

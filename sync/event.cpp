@@ -2,13 +2,15 @@
 
 namespace magpie::sync {
 
+void detail::event_source::set(magpie::detail::wake_chain& woken) noexcept {
+  lock_scope guard(*this);
+  set_.store(true, order::release);  // (A)
+  take_all(woken);
+}
+
 void detail::event_source::set() noexcept {
   magpie::detail::wake_chain woken;
-  {
-    lock_scope guard(*this);
-    set_.store(true, order::release);  // (A)
-    take_all(woken);
-  }
+  set(woken);
   woken.post();
 }
 

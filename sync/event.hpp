@@ -28,6 +28,8 @@ class event_source : public magpie::detail::wait_source {
   explicit event_source(bool set) noexcept : wait_source(&has_come), set_(set) {}
 
   void set() noexcept;
+  /// The same for who has others to wake as well: they are posted with `woken`.
+  void set(magpie::detail::wake_chain& woken) noexcept;
   /// Relaxed: takes back nothing that somebody has seen.
   void reset() noexcept { set_.store(false, order::relaxed); }
   bool is_set() const noexcept { return set_.load(order::acquire); }  // (B)

@@ -216,6 +216,7 @@ void mpsc_core::close() noexcept {
     room.close();
   } else {
     tail_.fetch_or(closed_bit, order::relaxed);  // says nothing of what was done before
+    room.closing().set();
   }
   wake_receivers();
 }

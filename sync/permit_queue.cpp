@@ -75,16 +75,18 @@ std::size_t permit_queue::forget(std::size_t count) noexcept {
   }
 }
 
+void permit_queue::close(wake_chain& woken) noexcept {
+  lock_scope guard(*this);
+  word_.fetch_or(closed, order::relaxed);  // says nothing of what was done before
+  while (permit_entry* const one = first_in_line()) {
+    one->is = grant::closed;
+    take_out(*one, woken);
+  }
+}
+
 void permit_queue::close() noexcept {
   wake_chain woken;
-  {
-    lock_scope guard(*this);
-    word_.fetch_or(closed, order::relaxed);  // says nothing of what was done before
-    while (permit_entry* const one = first_in_line()) {
-      one->is = grant::closed;
-      take_out(*one, woken);
-    }
-  }
+  close(woken);
   woken.post();
 }
 

@@ -107,6 +107,8 @@ class permit_queue : public magpie::detail::wait_list {
 
   /// Refuses who waits and whoever comes.  Permits may still be released.  Idempotent.
   void close() noexcept;
+  /// The same for who has others to wake as well: they are posted with `woken`.
+  void close(magpie::detail::wake_chain& woken) noexcept;
   bool is_closed() const noexcept { return (word_.load(order::relaxed) & closed) != 0; }
 
   /// Those that nobody has; the first in line may be waiting for more.

@@ -5,6 +5,13 @@
 
 namespace magpie::sync {
 
+void semaphore::close() noexcept {
+  magpie::detail::wake_chain woken;  // whoever is told may destroy the semaphore
+  queue_.close(woken);
+  closing_.set(woken);
+  woken.post();
+}
+
 result<semaphore_permit> semaphore::try_acquire(std::size_t count) noexcept {
   MAGPIE_ASSERT(count <= permits_max);
   detail::permit_entry wanted(count);

@@ -19,6 +19,8 @@
 /// last permit may destroy the semaphore.
 #pragma once
 
+#include <magpie/runtime/wait_operation.hpp>
+#include <magpie/sync/event.hpp>
 #include <magpie/sync/permit_queue.hpp>
 #include <magpie/util/assert.hpp>
 #include <magpie/util/result.hpp>
@@ -105,8 +107,15 @@ class semaphore {
 
   /// From now on `acquire` fails with `closed`, also for those who wait.  Permits that are out stay
   /// valid and are given back as ever.  For good; idempotent.  Threads: any.
-  void close() noexcept { queue_.close(); }
+  void close() noexcept;
   bool is_closed() const noexcept { return queue_.is_closed(); }
+
+  /// Waits until it is closed.
+  /// Errors: stopped.  Stop: ends the wait; nothing is consumed.
+  /// Threads: any number of tasks.  Cost: no allocation.
+  magpie::detail::wait_operation closed() noexcept {
+    return magpie::detail::wait_operation(&closing_);
+  }
 
   /// Permits that nobody has; a guess while others come and go, and who is first in line may be
   /// waiting for more of them.
@@ -117,6 +126,7 @@ class semaphore {
 
  private:
   detail::permit_queue queue_;
+  detail::event_source closing_{false};
 };
 
 }  // namespace magpie::sync

@@ -12,6 +12,8 @@
 /// Threads: senders any, also one of them by many at a time; the receiver by one at a time.
 #pragma once
 
+#include <magpie/runtime/thread_wait.hpp>
+#include <magpie/runtime/wait_operation.hpp>
 #include <magpie/sync/mpsc.hpp>
 #include <magpie/sync/mpsc_receiver.hpp>
 #include <magpie/sync/mpsc_state.hpp>
@@ -49,6 +51,14 @@ class unbounded_sender {
 
   /// The receiver has closed, or gone.
   bool is_closed() const noexcept { return channel_.core().is_closed(); }
+
+  /// Waits until that is so; see channel_sender.hpp.
+  magpie::detail::wait_operation closed() const noexcept {
+    return magpie::detail::wait_operation(&channel_.core().room.closing());
+  }
+  void blocking_closed() const noexcept {
+    magpie::detail::blocking_wait(channel_.core().room.closing());
+  }
 
   /// One that does not keep the channel open.
   weak_sender<unbounded_sender> downgrade() const noexcept {

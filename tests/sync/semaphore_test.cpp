@@ -330,5 +330,23 @@ TEST(semaphore, c08_a_loop_over_permits_gives_way) {
   EXPECT_TRUE(run_on(one_at_a_time(), scenario()));
 }
 
+TEST(semaphore, closed_waits_for_the_close) {
+  at_instants([]() -> task<> {
+    sync::semaphore one(1);
+    bool heard = false;
+    auto waiting = spawn([](sync::semaphore& of, bool& said) -> task<> {
+      co_await of.closed();
+      EXPECT_TRUE(of.is_closed());
+      said = true;
+    }(one, heard));
+    co_await test_clock::advance(1h);
+    EXPECT_FALSE(heard);
+    one.close();
+    co_await waiting.join();
+    EXPECT_TRUE(heard);
+    co_await one.closed();  // at once
+  });
+}
+
 }  // namespace
 }  // namespace magpie::tests::semaphore_test
