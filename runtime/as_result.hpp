@@ -10,7 +10,8 @@ namespace magpie {
 namespace detail {
 
 /// A boundary that turns an error into a value.  The frames that the error abandoned are destroyed
-/// when the awaiting frame takes the result, before anything else runs there.
+/// here, before anything else runs: in a `join` the other branches may be waiting for what they
+/// hold.
 template <class A>
 class as_result_operation : public boundary {
  public:
@@ -21,7 +22,7 @@ class as_result_operation : public boundary {
   as_result_operation(as_result_operation&& other) noexcept : inner_(std::move(other.inner_)) {
     MAGPIE_ASSERT(other.to_.target == nullptr);
   }
-  ~as_result_operation() { destroy_abandoned(abandoned_); }
+  ~as_result_operation() = default;
 
   bool try_complete(stop_scope& scope) {
     if (!inner_.try_complete(scope)) return false;
@@ -39,7 +40,6 @@ class as_result_operation : public boundary {
   bool has_exception() const noexcept { return ended_with_exception(inner_); }
 
   result<value_type> take() {
-    destroy_abandoned(std::exchange(abandoned_, nullptr));
     if (error_) return value_type(std::unexpected(error_));
     return value_type(inner_.take());
   }
@@ -48,13 +48,12 @@ class as_result_operation : public boundary {
   static std::coroutine_handle<> arrived(void* target, step& next) noexcept {
     auto& self = boundary::from<as_result_operation>(target);
     self.error_ = next.error;
-    self.abandoned_ = next.abandoned;
+    destroy_abandoned(next.abandoned);
     return next.go_on(self.to_);
   }
 
   A inner_;
   std::error_code error_ = no_error;
-  promise_base* abandoned_ = nullptr;
 };
 
 }  // namespace detail

@@ -205,5 +205,23 @@ task<> joining(int i, tally& counts) {
 
 TEST(join, stop_torture_concurrent) { torture_forks(&joining); }
 
+task<> finds_it_free(const bool& held) {
+  co_await sleep_for(2ms);
+  EXPECT_FALSE(held);
+}
+
+// The other branch may wait for what the frames of the failed one hold.
+task<> a_failed_branch_lets_go() {
+  bool held = false;
+  const auto [failed, found] =
+      co_await join(as_result(fails_holding(held)), as_result(finds_it_free(held)));
+  EXPECT_EQ(error_of(failed), some_error());
+  EXPECT_TRUE(found);
+}
+
+TEST(join, a_branch_that_failed_lets_go_before_the_others_end) {
+  in_many_orders(&a_failed_branch_lets_go);
+}
+
 }  // namespace
 }  // namespace magpie::tests::join_test
