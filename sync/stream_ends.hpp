@@ -30,9 +30,15 @@ namespace detail {
 template <class S>
 using ended_value = stream_value<std::remove_cvref_t<S>>;
 
-/// Whether what a function gives is to be awaited.
 template <class R>
-inline constexpr bool awaits = can_be_awaited<std::remove_cvref_t<R>>;
+inline constexpr bool is_result = false;
+template <class T>
+inline constexpr bool is_result<result<T>> = true;
+
+/// Whether what a function gives is to be awaited: also a `result`, whose error would be lost.
+template <class R>
+inline constexpr bool awaits =
+    can_be_awaited<std::remove_cvref_t<R>> || is_result<std::remove_cvref_t<R>>;
 template <>
 inline constexpr bool awaits<void> = false;
 
@@ -55,7 +61,8 @@ task<T> fold_of(S source, T value, F f) {
   for (;;) {
     auto item = co_await source.next();
     if (!item) co_return std::move(value);
-    if constexpr (awaits<std::invoke_result_t<F&, T, ended_value<S>>>) {
+    using given = std::invoke_result_t<F&, T, ended_value<S>>;
+    if constexpr (awaits<given> && !std::is_same_v<std::remove_cvref_t<given>, T>) {
       auto then = std::invoke(f, std::move(value), *std::move(item));
       value = co_await std::move(then);
     } else {

@@ -250,13 +250,22 @@ decltype(auto) call_then(F& f, stream_value<S>& item) {
 }
 
 template <class S, class F>
-using then_operation = magpie::detail::operation_for<decltype(call_then<S, F>(
-    std::declval<F&>(), std::declval<stream_value<S>&>()))>;
+using then_value =
+    await_value<decltype(call_then<S, F>(std::declval<F&>(), std::declval<stream_value<S>&>()))>;
+
+/// Calls the function when it is awaited, and not when that is merely prepared: a `next` that was
+/// asked and never begun, as `merge` and `select` do, leaves the item.
+template <class S, class F>
+task<then_value<S, F>> calls_then(F& f, stream_value<S>& item, bool& called) {
+  called = true;
+  auto work = call_then<S, F>(f, item);
+  co_return co_await std::move(work);
+}
 
 template <class S, class F>
-class then_stream : public adapter<typename then_operation<S, F>::value_type> {
+class then_stream : public adapter<then_value<S, F>> {
  public:
-  using pulls = pull<stream_next<S>, then_operation<S, F>>;
+  using pulls = pull<stream_next<S>, magpie::detail::task_operation<then_value<S, F>>>;
 
   then_stream(S&& source, F f) : source_(std::move(source)), f_(std::move(f)) {}
 
@@ -268,9 +277,8 @@ class then_stream : public adapter<typename then_operation<S, F>::value_type> {
       into.template emplace<0>(source_.next());
       return true;
     }
-    const lets_go unless_called(input_, true);
-    into.template emplace<1>(call_then<S, F>(f_, *input_));
-    unless_called.keep();
+    called_ = false;
+    into.template emplace<1>(calls_then<S, F>(f_, *input_, called_));
     return true;
   }
   std::error_code came(pulls& ended) {
@@ -278,32 +286,32 @@ class then_stream : public adapter<typename then_operation<S, F>::value_type> {
       input_ = ended.template take<0>();
       this->ended_ = !input_;
     } else {
-      const lets_go in_any_case(input_, true);
+      const lets_go in_any_case(input_);
       this->held_.emplace(ended.template take<1>());
     }
     return no_error;
   }
   std::error_code failed(pulls& ended, std::error_code error) noexcept {
-    // Of a task that was stopped the item is kept, if it was lent to it.
+    // Of a task that was stopped the item is kept, if it was lent to it, or it had not begun.
     constexpr bool lent = std::is_invocable_v<F&, stream_value<S>&>;
-    if (ended.index() == 1 && !(lent && error == errc::stopped)) input_.reset();
+    const bool still_there = error == errc::stopped && (lent || !called_);
+    if (ended.index() == 1 && !still_there) input_.reset();
     return error;
   }
 
  private:
   struct lets_go {
-    lets_go(std::optional<stream_value<S>>& item, bool does) noexcept : of(&item), goes(does) {}
-    ~lets_go() {
-      if (goes) of->reset();
-    }
-    void keep() const noexcept { goes = false; }
+    explicit lets_go(std::optional<stream_value<S>>& item) noexcept : of(&item) {}
+    lets_go(const lets_go&) = delete;
+    lets_go& operator=(const lets_go&) = delete;
+    ~lets_go() { of->reset(); }
     std::optional<stream_value<S>>* of;
-    mutable bool goes;
   };
 
   S source_;
   F f_;
   std::optional<stream_value<S>> input_;
+  bool called_ = false;  ///< The function has the item, or a reference to it.
 };
 
 /// A stage that joins its source with another stream.
@@ -333,7 +341,8 @@ auto zip(B&& second) {
 }
 
 /// Gives what comes from its source and from `second`, by turns if both have something; it ends
-/// when both have ended.
+/// when both have ended.  While it waits for both it stops the `next` of the one that was slower:
+/// a generator is unwound by that, and what a `then` awaits is begun anew.
 /// Errors: those of each, as they come; the stream goes on.
 /// Cost: while one of them has something, none; to wait for both is a `select`.
 template <class B>
@@ -348,10 +357,11 @@ inline auto flatten() { return detail::adapts<detail::flatten_stream>(); }
 /// Awaits `f(item)`, a task or an operation, for each item, one after the other, and gives the
 /// value.  What it awaits is stopped with `next`.  An `f` that takes a reference is lent the item,
 /// which stays in the adapter until the task has ended: if that was by a stop, the next `next`
-/// calls `f` again, with the same item.  One that takes a value alone gets it, and loses it by a
-/// stop.
+/// calls `f` again, with the same item; as it does if `f` takes a copy.  One that can only be given
+/// the item itself gets it, and loses it by a stop.
 /// Errors: those of its source and of what `f` gives; then the item is gone.
-/// Cost: that of the task; where several may be under way at a time, `buffered`.
+/// Cost: a pooled frame, and that of the task; where several may be under way at a time,
+/// `buffered`.
 template <class F>
 auto then(F&& f) {
   return detail::adapts<detail::then_stream>(detail::kept(std::forward<F>(f)));

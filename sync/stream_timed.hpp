@@ -57,18 +57,39 @@ class throttle_stream : public adapter<stream_value<S>> {
   clock::time_point from_ = clock::time_point::min();
 };
 
+/// The time of a gap runs from its first `next` on, also while that is stopped and begun anew.
 template <class S, class = clock::duration>
-class timeout_stream {
+class timeout_stream : public adapter<stream_value<S>> {
  public:
-  using value_type = stream_value<S>;
+  using pulls = pull<decltype(timeout_at(clock::time_point(), std::declval<S&>().next()))>;
 
   timeout_stream(S&& source, clock::duration most) : source_(std::move(source)), most_(most) {}
 
-  auto next() noexcept { return magpie::timeout(most_, source_.next()); }
+  adapted_next<timeout_stream> next() noexcept { return adapted_next<timeout_stream>(*this); }
+
+  bool ask(pulls& into) noexcept {
+    if (this->settled()) return false;
+    if (!waits_) until_ = time_after(most_);
+    waits_ = true;
+    into.template emplace<0>(timeout_at(until_, source_.next()));
+    return true;
+  }
+  std::error_code came(pulls& ended) {
+    waits_ = false;
+    this->held_ = ended.template take<0>();
+    this->ended_ = !this->held_;
+    return no_error;
+  }
+  std::error_code failed(pulls&, std::error_code error) noexcept {
+    waits_ = waits_ && error == errc::stopped;
+    return error;
+  }
 
  private:
   S source_;
   clock::duration most_;
+  clock::time_point until_;
+  bool waits_ = false;
 };
 
 /// Collects items until a time that the first, or each, of them sets.
@@ -82,10 +103,13 @@ class until_quiet : public adapter<T> {
 
   adapted_next<Self> next() noexcept { return adapted_next<Self>(self()); }
 
-  bool ask(pulls& into) noexcept {
+  bool ask(pulls& into) {
     if (this->settled()) return false;
     if (!self().has_some()) {
       into.template emplace<0>(source_.next());
+    } else if (clock::now() >= until_) {  // a source that always has something meets no timer
+      self().give();
+      return false;
     } else {
       into.template emplace<1>(timeout_at(until_, as_result(source_.next())));
     }
@@ -185,8 +209,9 @@ auto throttle(std::chrono::duration<Rep, Period> distance) {
   return detail::adapts<detail::throttle_stream>(clock_duration(distance));
 }
 
-/// Gives what its source gives; where that takes longer than `most`, `next` fails with
-/// `errc::deadline`, and the stream can be gone on with, if its source can after a stop.
+/// Gives what its source gives; where that takes longer than `most`, from the first `next` that
+/// waits for it on, `next` fails with `errc::deadline`, and the stream can be gone on with, if its
+/// source can after a stop.
 template <class Rep, class Period>
 auto timeout(std::chrono::duration<Rep, Period> most) {
   return detail::adapts<detail::timeout_stream>(clock_duration(most));
@@ -194,7 +219,8 @@ auto timeout(std::chrono::duration<Rep, Period> most) {
 
 /// Gives the items in vectors: of `size`, or of fewer when `most` has passed since the first of
 /// them came, or at the end.  Never an empty one.  An error comes out at once; what was collected
-/// before it is given with what follows.
+/// before it is given with what follows.  When the time has passed it stops the `next` of its
+/// source, which unwinds a generator.
 /// Errors: invalid_argument for a size of 0.  Cost: the vector; a timer for each item but the
 /// first.
 template <class Rep, class Period>
@@ -203,7 +229,8 @@ auto chunks_timeout(std::size_t size, std::chrono::duration<Rep, Period> most) {
 }
 
 /// Gives an item when no other has followed it for `quiet`; those that were followed are destroyed.
-/// At the end of its source it gives the last one at once.
+/// At the end of its source it gives the last one at once.  It stops the `next` of its source,
+/// which unwinds a generator.
 /// Cost: a timer for each item.
 template <class Rep, class Period>
 auto debounce(std::chrono::duration<Rep, Period> quiet) {

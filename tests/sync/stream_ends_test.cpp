@@ -149,5 +149,24 @@ TEST(stream_ends, concurrent_children_run_on_all_workers) {
   EXPECT_TRUE(run_in_cell(scenario()));
 }
 
+TEST(stream_ends, a_result_of_a_plain_function_is_looked_at) {
+  const auto scenario = []() -> task<> {
+    int calls = 0;
+    const auto ended = co_await as_result(streams::each(numbers_to(5)) |
+                                          streams::for_each([&](int i) -> result<void> {
+                                            ++calls;
+                                            if (i == 1) return std::unexpected(some_error());
+                                            return {};
+                                          }));
+    EXPECT_EQ(error_of(ended), some_error());
+    EXPECT_EQ(calls, 2);
+    const int sum =
+        co_await (streams::each(numbers_to(4)) |
+                  streams::fold(0, [](int all, int i) -> result<int> { return all + i; }));
+    EXPECT_EQ(sum, 6);
+  };
+  EXPECT_TRUE(run_in_simulation(scenario()));
+}
+
 }  // namespace
 }  // namespace magpie::tests::stream_ends_test

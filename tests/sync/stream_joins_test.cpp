@@ -236,5 +236,36 @@ TEST(stream_joins, then_lets_go_of_an_item_whose_function_threw) {
 }
 #endif
 
+// A `next` that was asked whether it has something, and never begun, has not called the function.
+TEST(stream_joins, then_keeps_an_item_that_was_asked_for_in_vain) {
+  const auto scenario = []() -> task<> {
+    std::vector<std::unique_ptr<int>> owned;
+    for (int i = 1; i <= 3; ++i) owned.push_back(std::make_unique<int>(i));
+    int calls = 0;
+    const auto takes = [&](std::unique_ptr<int> one) -> task<int> {
+      ++calls;
+      co_return one ? *one : -1;
+    };
+    auto [to, silent] = sync::mpsc<int>(1);
+    auto both = streams::each(std::move(owned)) | streams::then(takes) |
+                streams::merge(streams::messages(std::move(silent)));
+    for (int i = 1; i <= 3; ++i) {
+      const auto one = co_await both.next();
+      EXPECT_EQ(one, i);
+    }
+    EXPECT_EQ(calls, 3);
+    for (int round = 0; round < 50; ++round) {
+      auto some = streams::each(numbers_to(1)) |
+                  streams::then([](const int& i) -> task<int> { co_return i + 1; });
+      auto first = co_await select(some.next(), sleep_for(0ms));
+      const auto early = first.get<0>();
+      std::optional<int> got = early && *early ? **early : std::nullopt;
+      if (!got) got = co_await some.next();
+      EXPECT_EQ(got, 1);
+    }
+  };
+  EXPECT_TRUE(run_in_simulation(scenario()));
+}
+
 }  // namespace
 }  // namespace magpie::tests::stream_joins_test

@@ -70,7 +70,7 @@ TEST(stream_map, gives_what_comes_when_it_comes_and_whose_error_it_is) {
     const auto second = co_await some.next();
     EXPECT_EQ(text_of(*second), "one!");
     EXPECT_EQ(second->outcome.error(), errc::deadline);
-    EXPECT_EQ(clock::now(), begin + 14ms);
+    EXPECT_EQ(clock::now(), begin + 10ms);  // its time went on when its `next` was stopped
     EXPECT_TRUE(some.erase("one"));
     EXPECT_FALSE(some.erase("one"));
     const auto third = co_await some.next();

@@ -1,6 +1,7 @@
 #include <magpie/sync/stream_timed.hpp>
 
 #include <magpie/sync/mpsc.hpp>
+#include <magpie/sync/stream_joins.hpp>
 #include <magpie/tests/sync/streams.hpp>
 
 namespace magpie::tests::stream_timed_test {
@@ -158,6 +159,56 @@ TEST(stream_timed, debounce_keeps_the_latest_through_a_stop_and_an_error) {
     EXPECT_EQ(clock::now(), begin + 12ms);
     const auto end = co_await some.next();
     EXPECT_FALSE(end);
+  });
+}
+
+// In a merge the other's items stop the wait, again and again.
+TEST(stream_timed, timeout_goes_on_through_stops) {
+  in_exact_time([]() -> task<> {
+    auto [to, from] = sync::mpsc<int>(8);
+    auto [other_to, other] = sync::mpsc<int>(8);
+    std::vector<std::chrono::milliseconds> gaps(10, 4ms);
+    auto sending = spawn(sends_at(std::move(other_to), std::move(gaps)));
+    auto both = streams::messages(std::move(from)) | streams::timeout(10ms) |
+                streams::merge(streams::messages(std::move(other)));
+    const auto begin = clock::now();
+    std::vector<clock::duration> deadlines;
+    for (int items = 0; items < 10;) {
+      const auto one = co_await as_result(both.next());
+      if (one) {
+        ++items;
+      } else {
+        EXPECT_EQ(error_of(one), errc::deadline);
+        deadlines.push_back(clock::now() - begin);
+      }
+    }
+    const std::vector<clock::duration> expected{10ms, 20ms, 30ms};
+    EXPECT_EQ(deadlines, expected);
+    co_await sending.join();
+  });
+}
+
+// What is there at once meets no timer: the clock is looked at all the same.
+TEST(stream_timed, chunks_are_given_in_time_by_a_source_that_always_has_something) {
+  in_exact_time([]() -> task<> {
+    auto [to, from] = sync::mpsc<int>(8);
+    auto some = streams::messages(std::move(from)) | streams::chunks_timeout(100, 10ms);
+    co_await to.send(1);
+    const auto early = co_await as_result(timeout(1ms, some.next()));
+    EXPECT_EQ(error_of(early), errc::deadline);
+    co_await sleep_for(20ms);
+    co_await to.send(2);
+    const auto one = co_await some.next();
+    EXPECT_EQ(*one, std::vector{1});
+
+    auto [late_to, late] = sync::mpsc<int>(8);
+    auto last = streams::messages(std::move(late)) | streams::debounce(10ms);
+    co_await late_to.send(1);
+    static_cast<void>(co_await as_result(timeout(1ms, last.next())));
+    co_await sleep_for(20ms);
+    co_await late_to.send(2);
+    const auto alone = co_await last.next();
+    EXPECT_EQ(alone, 1);
   });
 }
 
