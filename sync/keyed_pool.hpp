@@ -25,6 +25,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -41,14 +42,17 @@ struct keyed_pool_options {
     each.order = pool_order::lifo;
   }
 
-  std::size_t size_max = 100;  ///< How many objects there are, idle ones included.
-  pool_options each;           ///< Of each key; without `idle_min` and `maintain_every`.
+  std::size_t size_max = 100;      ///< How many objects there are, idle ones included.
+  std::size_t waiting_max = 1024;  ///< How many wait, whatever for; the next is refused.
+  pool_options each;               ///< Of each key; without `idle_min` and `maintain_every`.
 };
 
 /// How many there are of all keys now.
 struct keyed_pool_counts {
   std::size_t keys = 0;  ///< Those of which there are objects, or have been lately.
   std::size_t size = 0;
+  std::size_t waiting = 0;
+  std::uint64_t refused = 0;  ///< The line of a key, or that of all, was full.
 };
 
 namespace detail {
@@ -80,7 +84,8 @@ struct one_key {
 
   /// What all keys share; objects may outlive the pool, and need it.
   struct shared {
-    shared(std::size_t most, Manager&& by) : group(most), manager(std::move(by)) {}
+    shared(std::size_t most, std::size_t in_line, Manager&& by)
+        : group(most, in_line), manager(std::move(by)) {}
     pool_group group;
     Manager manager;
   };
@@ -100,7 +105,8 @@ class keyed_pool {
   using value_type = typename state::value_type;
 
   explicit keyed_pool(const keyed_pool_options& options, Manager manager = Manager())
-      : all_(std::make_shared<typename one_key::shared>(options.size_max, std::move(manager))),
+      : all_(std::make_shared<typename one_key::shared>(options.size_max, options.waiting_max,
+                                                        std::move(manager))),
         each_(options.each) {}
   keyed_pool(const keyed_pool&) = delete;
   keyed_pool& operator=(const keyed_pool&) = delete;
@@ -129,6 +135,7 @@ class keyed_pool {
     {
       const std::lock_guard guard(lock_);
       forget_unused(unused);
+      look_at_ = std::max(keys_at_first, 2 * keys_.size());
     }
     drop(unused);
     return count;
@@ -161,6 +168,8 @@ class keyed_pool {
     now.keys = keys_.size();
     const lock_scope inner(all_->group.lock);
     now.size = all_->group.size;
+    now.waiting = all_->group.waiting;
+    now.refused = all_->group.refused;
     return now;
   }
 
@@ -199,6 +208,7 @@ class keyed_pool {
 
   /// Under the lock: whoever takes a share does so too.
   void forget_unused(std::vector<state*>& into) {
+    into.reserve(keys_.size());  // no more may fail once the first was taken out
     for (auto at = keys_.begin(); at != keys_.end();) {
       if (at->second->is_last_share()) {
         into.push_back(at->second);

@@ -125,29 +125,24 @@ void pool_core::release_turn(bool of_both) noexcept {
 
 bool pool_core::join_line() noexcept {
   const lock_scope guard(state_lock_);
-  if (counts_.waiting >= options_.waiting_max) {
+  const bool full = group_ != nullptr && group_->waiting >= group_->waiting_max;
+  if (full || counts_.waiting >= options_.waiting_max) {
     ++counts_.refused;
+    if (group_ != nullptr) ++group_->refused;
     return false;
   }
   ++counts_.waiting;
   ++counts_.waited;
+  if (group_ != nullptr) ++group_->waiting;
   return true;
 }
 
 void pool_core::leave_line(bool too_late) noexcept {
   const lock_scope guard(state_lock_);
   --counts_.waiting;
+  if (group_ != nullptr) --group_->waiting;
   if (too_late) ++counts_.timed_out;
 }
-
-namespace {
-
-result<void> take_one(permit_queue& from) noexcept {
-  permit_entry wanted(1);
-  return magpie::detail::tried(from.take(wanted), wanted);
-}
-
-}  // namespace
 
 result<void> pool_turn::try_take(pool_core& of) noexcept {
   auto taken = take_one(of);
@@ -204,7 +199,8 @@ pool_choice pool_core::choose(pool_slot*& slot, bool may_make) noexcept {
 
 bool pool_core::begin_spare() noexcept {
   const lock_scope guard(state_lock_);
-  if (closed_ || counts_.idle + counts_.being_made >= options_.idle_min ||
+  const std::size_t wanted_idle = std::min(options_.idle_min, options_.idle_max);
+  if (closed_ || counts_.idle + counts_.being_made >= wanted_idle ||
       counts_.size >= options_.size_max)
     return false;
   permit_entry wanted(1);
@@ -239,9 +235,13 @@ void pool_core::discard(pool_slot& slot, pool_end how) noexcept {
   end(slot);
 }
 
-void pool_core::put_back(pool_slot& slot) noexcept {
-  if (broken(slot)) return leave(slot, pool_end::broken);
+bool pool_core::put_back(pool_slot& slot) noexcept {
+  if (broken(slot)) {
+    leave(slot, pool_end::broken);
+    return false;
+  }
   const clock::time_point now = clock::now();
+  doomed old;
   wake_chain woken;
   pool_end how;
   bool kept = false;
@@ -254,12 +254,16 @@ void pool_core::put_back(pool_slot& slot) noexcept {
       idle_.push_back(slot);
       if (group_ != nullptr) group_->idle.push_back(slot);
       ++counts_.idle;
+      // The one that has been idle for longest; of `lifo` nobody else would look at it.
+      pool_slot& first = *idle_.front();
+      if (&first != &slot && expired(first, now, how)) end_idle(first, how, old);
       release_turn_locked(group_ != nullptr, woken);
       kept = true;  // from here on it is somebody else's
     }
   }
   woken.post();
   if (!kept) end_and_release(slot);
+  return kept;
 }
 
 void pool_core::leave(pool_slot& slot, pool_end how) noexcept {
@@ -311,8 +315,10 @@ void pool_core::resize(std::size_t size) noexcept {
       debt_ -= paid;
       if (const std::size_t more = size - before - paid; more != 0) release(more, woken);
     } else {
-      debt_ += before - size - forget(before - size);
-      while (counts_.size > size && !idle_.empty())
+      // An idle object whose turn is out is about to be taken.
+      std::size_t forgotten = forget(before - size);
+      debt_ += before - size - forgotten;
+      for (; forgotten != 0 && counts_.size > size && !idle_.empty(); --forgotten)
         end_idle(*idle_.front(), pool_end::surplus, surplus);
     }
   }

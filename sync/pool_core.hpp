@@ -79,13 +79,17 @@ using pool_slots = intrusive_list<pool_slot, pool_place_in_pool>;
 /// Pools that share a bound of all their objects, and one lock.  Who has a turn of a pool needs one
 /// of the group as well; if there are as many objects as there may be, an idle one makes room.
 struct pool_group {
-  explicit pool_group(std::size_t most) noexcept : turns(most), size_max(most) {}
+  explicit pool_group(std::size_t most, std::size_t in_line = ~std::size_t{0}) noexcept
+      : turns(most), size_max(most), waiting_max(in_line) {}
 
   spin_lock lock;
   permit_queue turns;
   intrusive_list<pool_slot, pool_place_in_group> idle;  // in the order in which they came back
   std::size_t size = 0;                                 // as in `pool_counts`
   std::size_t size_max;
+  std::size_t waiting = 0;  // of all pools
+  std::size_t waiting_max;
+  std::uint64_t refused = 0;
 };
 
 enum class pool_choice : std::uint8_t { idle, make, none, closed };
@@ -138,8 +142,8 @@ class pool_core : public permit_queue {
   /// Destroys the object of a `choose`, which is not given out; the turn stays.
   void discard(pool_slot& slot, pool_end how) noexcept;
 
-  /// Gives an object and its turn back.
-  void put_back(pool_slot& slot) noexcept;
+  /// Gives an object and its turn back.  False: it was not kept.
+  bool put_back(pool_slot& slot) noexcept;
   /// Ends an object, then gives its turn back.
   void leave(pool_slot& slot, pool_end how) noexcept;
 
@@ -210,6 +214,11 @@ class pool_share {
   pool_core* of_;
 };
 
+inline result<void> take_one(permit_queue& from) noexcept {
+  permit_entry wanted(1);
+  return magpie::detail::tried(from.take(wanted), wanted);
+}
+
 /// A turn, and what is done with it: whatever ends it in the middle leaves the pool exact.
 class [[nodiscard]] pool_turn {
  public:
@@ -260,9 +269,9 @@ class [[nodiscard]] pool_turn {
     of_both_ = false;
     return *std::exchange(slot_, nullptr);
   }
-  /// The object is idle, and the turn over.
-  void put_back() noexcept {
-    std::exchange(of_, nullptr)->put_back(*std::exchange(slot_, nullptr));
+  /// The object is idle, and the turn over.  False: it was not kept.
+  bool put_back() noexcept {
+    return std::exchange(of_, nullptr)->put_back(*std::exchange(slot_, nullptr));
   }
 
  private:

@@ -24,8 +24,8 @@ struct pool_options {
   pool_options() noexcept = default;
   explicit pool_options(std::size_t size) noexcept : size_max(size) {}
 
-  std::size_t size_max = 10;               ///< How many objects there are, idle ones included.
-  std::size_t idle_min = 0;                ///< How many idle ones `maintain` keeps ready.
+  std::size_t size_max = 10;  ///< How many objects there are, idle ones included.
+  std::size_t idle_min = 0;   ///< How many idle ones `maintain` keeps ready; `idle_max` at most.
   std::size_t idle_max = ~std::size_t{0};  ///< How many are kept when nobody wants them.
   std::size_t waiting_max = 1024;          ///< How many wait in line; the next is refused.
   pool_order order = pool_order::fifo;

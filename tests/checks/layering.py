@@ -52,6 +52,7 @@ NO_TEST_OF_ITS_OWN = {
     "runtime/wait_operation": "wait_list_test, cancellation_token_test, task_tracker_test",
     "runtime/worker": "through runtime_test and tests/model/parking_model",
     "sync/channel_message": "data",
+    "sync/pool_state": "through pool_test, pool_changes_test and pool_upkeep_test",
     "sync/channel_room": "through mpsc_core_test, mpmc_core_test and their models",
     "sync/pool_options": "data; what it means: pool_test",
     "util/result": "an alias",
