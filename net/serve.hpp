@@ -10,25 +10,28 @@
 ///
 /// A permit belongs to its connection until the frames of the handler are gone, however it ends: by
 /// a value, an error, an exception or a stop.  A handler that fails concerns nobody else.  What is
-/// the fault of one connection, or a lack of descriptors or memory, does not end it either: see
-/// tcp_listener.hpp, whose `accept` skips the one and waits the other out, with pauses that double
-/// up to a second.
+/// the fault of one connection, or that the kernel has no descriptors or memory, does not end it
+/// either: see tcp_listener.hpp, whose `accept` skips the one and waits the other out, with pauses
+/// that double up to a second.
 ///
 ///     what happens                       new connections   those that are served
 ///     a stop                             none              are stopped, and waited for
-///     the semaphore is closed            one, if it has    go on, and are waited for; then it ends
-///                                        a permit already
+///     the semaphore is closed            none, but one     go on, and are waited for; then it ends
+///                                        that came at the
+///                                        same moment
 ///     the listener is closed, or broken  none              are stopped, and waited for; its error
 ///     a handler fails                    go on             go on
 ///
 /// A semaphore may be the limit of several servers, of one process or one client; then who has
-/// waited longest gets the next permit, whichever listener it belongs to.
+/// waited longest gets the next permit, whichever listener it belongs to.  Each listener holds one
+/// permit while it waits for a connection: have more of them than listeners.
 #pragma once
 
 #include <magpie/net/tcp_listener.hpp>
 #include <magpie/net/tcp_stream.hpp>
 #include <magpie/runtime/as_result.hpp>
 #include <magpie/runtime/fail.hpp>
+#include <magpie/runtime/select.hpp>
 #include <magpie/runtime/task.hpp>
 #include <magpie/runtime/task_group.hpp>
 #include <magpie/sync/semaphore.hpp>
@@ -64,8 +67,12 @@ task<> serve_all(tcp_listener& listener, sync::semaphore& limit, Handler handler
       auto permit = co_await as_result(limit.acquire());
       if (!permit && permit.error() == errc::closed) co_return;
       if (!permit) co_await fail(permit.error());
-      auto peer = co_await listener.accept();
-      sessions.spawn_isolated(serve_one(handler, failed, *std::move(permit), std::move(peer)));
+      auto first = co_await select(as_result(listener.accept()), limit.closed());
+      auto& peer = first.template get<0>();
+      if (!peer || !*peer) continue;                               // closed
+      if (!**peer && (**peer).error() == errc::stopped) continue;  // by the close
+      if (!**peer) co_await fail((**peer).error());
+      sessions.spawn_isolated(serve_one(handler, failed, *std::move(permit), *std::move(**peer)));
     }
   });
 }

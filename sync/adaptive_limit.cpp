@@ -7,15 +7,23 @@
 namespace magpie::sync {
 
 void timed_work::done() noexcept {
-  if (by_ != nullptr) std::exchange(by_, nullptr)->end(began_, false);
+  if (by_ != nullptr) std::exchange(by_, nullptr)->end(began_, adaptive_limit::ended::done);
 }
 
 void timed_work::overloaded() noexcept {
-  if (by_ != nullptr) std::exchange(by_, nullptr)->end(began_, true);
+  if (by_ != nullptr) std::exchange(by_, nullptr)->end(began_, adaptive_limit::ended::overloaded);
+}
+
+void timed_work::give_up() noexcept {
+  if (by_ != nullptr) std::exchange(by_, nullptr)->end(began_, adaptive_limit::ended::untold);
 }
 
 adaptive_limit::adaptive_limit(admission& door, const adaptive_policy& policy) noexcept
-    : door_(&door), policy_(policy), applied_(door.running_max()), since_(clock::now()) {
+    : door_(&door),
+      policy_(policy),
+      applied_(door.running_max()),
+      since_(clock::now()),
+      cut_(since_) {
   MAGPIE_ASSERT(policy.target > clock::duration::zero() && policy.samples >= 1);
   MAGPIE_ASSERT(policy.least >= 1 && policy.least <= policy.most);
   MAGPIE_ASSERT(policy.increase >= 1 && policy.decrease > 0 && policy.decrease < 1);
@@ -36,13 +44,15 @@ std::size_t adaptive_limit::limit() const noexcept {
   return limit_;
 }
 
-void adaptive_limit::end(clock::time_point began, bool too_long) noexcept {
+void adaptive_limit::end(clock::time_point began, ended how) noexcept {
   const clock::time_point now = clock::now();
+  const bool too_long = how == ended::overloaded || now - began > policy_.target;
+  if (how == ended::untold && !too_long) return;
   {
     const lock_scope guard(lock_);
-    if (began < since_) return;  // under another limit
+    if (began < cut_) return;  // under a larger limit
     ++ended_;
-    if (too_long || now - began > policy_.target) ++slow_;
+    if (too_long) ++slow_;
     if (!ends_round(now)) return;
   }
   apply();
@@ -55,6 +65,7 @@ bool adaptive_limit::ends_round(clock::time_point now) noexcept {
   if (slow_ * 10 > ended_) {
     const auto less = static_cast<std::size_t>(static_cast<double>(limit_) * policy_.decrease);
     limit_ = std::max(policy_.least, less);
+    cut_ = now;
   } else if (used_up_) {
     limit_ += std::min(policy_.increase, policy_.most - limit_);
   }

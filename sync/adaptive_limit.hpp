@@ -6,15 +6,16 @@
 ///     const auto admitted = co_await door.enter();
 ///     auto work = limit.begin();
 ///     const auto answer = co_await as_result(asks(database));
-///     work.tell(answer);          // a value: how long it took; `deadline`, `refused`: too long
+///     work.tell(answer);         // a value: how long it took; `deadline`, `refused`: too long
 ///
 /// The right number of an `admission` depends on what stands behind it, and that changes: with the
 /// load of others, with a cache that is cold, with a machine that is gone.  What can be seen is the
 /// time that work takes.  Below the number at which something is used up it hardly depends on how
 /// many run; above it each one more makes all of them slower.
 ///
-/// So there are rounds.  One lasts for `round` at least, and until `samples` have ended that began
-/// in it; what began before says nothing about the limit as it is now.
+/// So there are rounds.  One lasts for `round` at least, and until `samples` have ended.  What
+/// began before the limit was cut last does not count: it says nothing about the limit as it is
+/// now.
 ///
 ///     in the round                                    the limit
 ///     more than a tenth was slower than `target`      times `decrease`
@@ -62,8 +63,9 @@ struct adaptive_policy {
 class adaptive_limit;
 
 /// Work whose time is taken, from where it was made; empty after a move or when it was told.
-/// Destroyed untold, because its task was stopped, it counts for nothing.  The limit must outlive
-/// it.
+/// Destroyed untold, because its task was stopped, it counts if it has taken too long already: so a
+/// deadline around the whole request is seen as well.  Else it counts for nothing.  The limit must
+/// outlive it.
 class [[nodiscard("tell it how the work has ended")]] timed_work {
  public:
   timed_work(timed_work&& other) noexcept
@@ -73,7 +75,7 @@ class [[nodiscard("tell it how the work has ended")]] timed_work {
     std::swap(began_, other.began_);
     return *this;
   }
-  ~timed_work() = default;
+  ~timed_work() { give_up(); }
 
   /// It is done.  The first of these counts.
   void done() noexcept;
@@ -81,19 +83,22 @@ class [[nodiscard("tell it how the work has ended")]] timed_work {
   void overloaded() noexcept;
 
   /// A value is done.  Of the errors `deadline` and `refused` say that there is too much, and the
-  /// others nothing.
+  /// others count as if it was destroyed untold.
   template <class T>
   void tell(const result<T>& outcome) noexcept {
     if (outcome) {
       done();
     } else if (outcome.error() == errc::deadline || outcome.error() == errc::refused) {
       overloaded();
+    } else {
+      give_up();
     }
   }
 
  private:
   friend class adaptive_limit;
   timed_work(adaptive_limit& by, clock::time_point began) noexcept : by_(&by), began_(began) {}
+  void give_up() noexcept;
 
   adaptive_limit* by_;
   clock::time_point began_;
@@ -117,7 +122,9 @@ class adaptive_limit {
  private:
   friend class timed_work;
 
-  void end(clock::time_point began, bool too_long) noexcept;
+  enum class ended : std::uint8_t { done, overloaded, untold };
+
+  void end(clock::time_point began, ended how) noexcept;
   bool ends_round(clock::time_point now) noexcept;
   void apply() noexcept;
 
@@ -128,7 +135,8 @@ class adaptive_limit {
   std::size_t applied_;      // as the door has it
   bool applying_ = false;    // somebody tells the door
   clock::time_point since_;  // the round
-  std::size_t ended_ = 0;    // of those that began in it
+  clock::time_point cut_;    // when the limit became less
+  std::size_t ended_ = 0;    // in the round, of those that began after the cut
   std::size_t slow_ = 0;     // the same
   bool used_up_ = false;     // somebody began when the limit was reached
 };

@@ -92,7 +92,8 @@ class admission {
       : slots_(limits.running), limits_(limits) {}
   admission(const admission&) = delete;
   admission& operator=(const admission&) = delete;
-  /// Nobody may be waiting or admitted (asserted).
+  /// Nobody may be waiting or admitted (asserted), or be leaving: to have joined those tasks is a
+  /// proof of that, `counts` is none.
   ~admission();
 
   /// Waits until it is admitted.
@@ -104,7 +105,9 @@ class admission {
   /// Errors: refused; closed.  Threads: any.
   result<admitted> try_enter() noexcept;
 
-  /// How many may run at once, from now on.  Threads: any.
+  /// How many may run at once, from now on.  A place that was given to somebody in line who is
+  /// stopped at this very moment goes to the next one all the same: it is one of those that run
+  /// beyond the limit, and are not replaced.  Threads: any.
   void set_running(std::size_t at_once) noexcept;
   std::size_t running_max() const noexcept;
 

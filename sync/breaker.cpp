@@ -34,9 +34,13 @@ void breaker::enter(breaker_state next) noexcept {
   succeeded_ = 0;
 }
 
+void breaker::wait_from(clock::time_point now) noexcept {
+  until_ = pause_ < clock::time_point::max() - now ? now + pause_ : clock::time_point::max();
+}
+
 void breaker::open(clock::time_point now) noexcept {
   enter(breaker_state::open);
-  until_ = pause_ < clock::time_point::max() - now ? now + pause_ : clock::time_point::max();
+  wait_from(now);
   pause_ = pause_ < policy_.pause_max / 2 ? pause_ * 2 : std::max(policy_.pause_max, policy_.pause);
 }
 
@@ -49,9 +53,14 @@ std::expected<breaker_call, clock::duration> breaker::try_call() noexcept {
     // It may have opened since we looked: then we know no time, and are refused for the whole.
     if (closed || now < until_) return std::unexpected(closed ? policy_.pause : until_ - now);
     enter(breaker_state::probing);
+    wait_from(now);
   }
   if (state_ == breaker_state::probing) {
-    if (probing_ + succeeded_ >= policy_.probes) return std::unexpected(policy_.pause);
+    if (probing_ + succeeded_ >= policy_.probes) {
+      if (closed || now < until_) return std::unexpected(closed ? policy_.pause : until_ - now);
+      enter(breaker_state::probing);  // those of before hang
+      wait_from(now);
+    }
     ++probing_;
   }
   return breaker_call(*this, era_);

@@ -17,10 +17,17 @@
 ///     open        refused until the pause   -, it is an old one       -, the same
 ///                 is over, then -> probing
 ///     probing     yes, `probes` in all,     the last of them          -> open, for longer
-///                 else refused              -> closed
+///                 else refused; or, when    -> closed
+///                 they took longer than a
+///                 pause, yes: new probes
 ///
 /// A call that is destroyed untold, because its task was stopped, counts for nothing; a probe's
-/// place is free again.  Calls of an earlier state are ignored.
+/// place is free again.  Calls of an earlier state, and probes that others have replaced, are
+/// ignored.
+///
+/// A deadline belongs between breaker and server, so that the call is told of it.  Around both it
+/// is a stop to what is inside, which says nothing of the server, and one that hangs never opens
+/// the breaker.
 ///
 /// Source: Nygard, "Release It!", 2007.
 /// Threads: any.  Cost: a spin lock, and the clock while it is not closed.
@@ -114,6 +121,7 @@ class breaker {
   void end(std::uint64_t era, ended how) noexcept;
   void open(clock::time_point now) noexcept;
   void enter(breaker_state next) noexcept;
+  void wait_from(clock::time_point now) noexcept;
 
   const breaker_policy policy_;
   mutable spin_lock lock_;  // for all that follows
@@ -123,7 +131,7 @@ class breaker {
   unsigned probing_ = 0;      // probes that are under way
   unsigned succeeded_ = 0;    // probes that were good
   clock::duration pause_;     // the next one
-  clock::time_point until_;   // when the pause is over
+  clock::time_point until_;   // when the pause is over, or what the probes have
 };
 
 }  // namespace magpie::sync

@@ -13,15 +13,17 @@ void keyed_shard::set_bound(std::size_t entries_max) {
 }
 
 bool keyed_shard::add(keyed_entry& one, keyed_entry*& forgotten) noexcept {
-  int looks = 0;
-  for (keyed_entry* old = left_.front(); old != nullptr && looks != looks_max; ++looks) {
+  for (int looks = 0; looks != looks_max; ++looks) {
+    keyed_entry* const old = left_.front();
+    if (old == nullptr) break;
     if (old->limiter.is_full()) {
       take_out(*old);
       old->next = forgotten;
       forgotten = old;
       break;
     }
-    old = left_.next(*old);
+    old->unlink();
+    left_.push_back(*old);
   }
   if (size_ == size_max_) return false;
   keyed_entry** const chain = chain_of(one.hash);

@@ -11,9 +11,10 @@
 ///     was left           0      yes           when its limiter is full
 ///
 /// Who brings a new entry looks at some of those that were left longest ago, as they have had the
-/// most time to get full, and forgets the first that may be.  Only when there are as many entries
-/// as there may be does it matter if there was none: then the new one is refused.  Entries are
-/// made and destroyed without the lock.
+/// most time to get full, and forgets the first that may be.  Those that may not go to the back, so
+/// that who comes next looks at others, and a few that never get full are in nobody's way.  Only
+/// when there are as many entries as there may be does it matter if there was none: then the new
+/// one is refused.  Entries are made and destroyed without the lock.
 ///
 /// Threads: any.
 #pragma once
@@ -93,7 +94,7 @@ class alignas(cache_line_size) keyed_shard {
   std::size_t size_ = 0;
   std::size_t size_max_ = 0;
   std::vector<keyed_entry*> chains_;  // a power of two of them
-  intrusive_list<keyed_entry> left_;  // those that were left longest ago in front
+  intrusive_list<keyed_entry> left_;  // those left, or looked at, longest ago in front
 };
 
 }  // namespace magpie::sync::detail

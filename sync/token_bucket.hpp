@@ -41,7 +41,10 @@ struct rate_limit {
   clock::duration per;  ///< More than zero (asserted).
   std::uint64_t burst;
   /// Each wait takes longer by chance, by less than this, so that those who wait for several
-  /// limiters of one rate do not all come at the same instant.  It only ever slows.
+  /// limiters of one rate do not all come at the same instant.  It is slept by the first in line,
+  /// before it takes its tokens: so it only ever slows, and the limit is kept to the letter.  What
+  /// comes meanwhile is saved up to a burst; keep it well below the time of a burst, or the rate
+  /// becomes a burst for each such time.
   clock::duration jitter = clock::duration::zero();
 };
 

@@ -175,6 +175,28 @@ MAGPIE_TASK_TEST(serve, closing_the_semaphore_ends_it_when_the_sessions_have) {
   EXPECT_EQ(left.peer_address().value(), three.local_address().value());
 }
 
+MAGPIE_TASK_TEST(serve, closing_the_semaphore_ends_it_although_nobody_comes) {
+  auto listener = listen_somewhere();
+  const auto whom = listener.local_address().value();
+  sync::semaphore limit(3);
+  served by;
+  const auto handler = [&](tcp_stream peer) { return stays(by, std::move(peer)); };
+  auto serving = spawn(serve(listener, limit, handler));
+  const auto one = co_await tcp_stream::connect(whom);
+  co_await timeout(10s, until(by, 1));
+  limit.close();
+  co_await sleep_for(5ms);
+  EXPECT_FALSE(serving.done());
+  const auto two = co_await tcp_stream::connect(whom);
+  by.leave.set();
+  const auto ended = co_await timeout(10s, serving.join());
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(by.count(), 1);
+  EXPECT_EQ(limit.available(), 3U);
+  const auto left = co_await timeout(10s, listener.accept());
+  EXPECT_EQ(left.peer_address().value(), two.local_address().value());
+}
+
 MAGPIE_TASK_TEST(serve, a_listener_that_does_not_listen_ends_it) {
   const auto handler = [](tcp_stream) -> task<> { co_return; };
   const auto ended = co_await as_result(serve(tcp_listener(), at_most(1), handler));

@@ -218,5 +218,61 @@ TEST(adaptive_limit, concurrent_ends_leave_the_door_with_the_limit) {
   EXPECT_LE(limit.limit(), 8U);
 }
 
+// Slow work that lasts for several rounds, beside fast work that ends them.
+TEST(adaptive_limit, sees_what_takes_longer_than_a_round) {
+  MAGPIE_NEED_ONE_CELL();
+  const auto scenario = []() -> task<> {
+    admission door(patient(20));
+    adaptive_limit limit(door, adaptive_policy(100ms));
+    atomic<bool> over{false};
+    const auto asks = [&](int who) -> task<> {
+      for (int i = who; !over.load(order::relaxed); ++i) {
+        auto admitted = co_await door.enter();
+        auto work = limit.begin();
+        co_await sleep_for(i % 3 == 0 ? 300ms : 20ms);
+        work.done();
+      }
+    };
+    co_await with_task_group([&](task_group& group) -> task<> {
+      for (int i = 0; i < 200; ++i) group.spawn(asks(i));
+      co_await sleep_for(30s);
+      EXPECT_LE(limit.limit(), 20U);  // a third is too slow: it does not grow
+      over.store(true, order::relaxed);
+    });
+  };
+  EXPECT_TRUE(run_on(one_at_a_time(), scenario()));
+}
+
+// A caller's deadline is a stop to the work inside.
+TEST(adaptive_limit, sees_work_that_was_stopped_when_it_was_too_slow) {
+  MAGPIE_NEED_ONE_CELL();
+  const auto scenario = []() -> task<> {
+    admission door(patient(50));
+    adaptive_limit limit(door, adaptive_policy(20ms));
+    const auto answers = [&](clock::duration takes) -> task<> {
+      auto admitted = co_await door.enter();
+      auto work = limit.begin();
+      work.tell(co_await as_result(sleep_for(takes)));
+    };
+    const auto asks = [&](int times, clock::duration patience) -> task<> {
+      for (int i = 0; i < times; ++i)
+        static_cast<void>(co_await as_result(timeout(patience, answers(1h))));
+    };
+    co_await with_task_group([&](task_group& group) -> task<> {
+      for (int i = 0; i < 50; ++i) group.spawn(asks(20, 1s));
+      co_return;
+    });
+    const std::size_t cut = limit.limit();
+    EXPECT_LT(cut, 25U);
+    // What was stopped before it was too slow says nothing.
+    co_await with_task_group([&](task_group& group) -> task<> {
+      for (int i = 0; i < 5; ++i) group.spawn(asks(100, 10ms));
+      co_return;
+    });
+    EXPECT_EQ(limit.limit(), cut);
+  };
+  EXPECT_TRUE(run_on(one_at_a_time(), scenario()));
+}
+
 }  // namespace
 }  // namespace magpie::tests::adaptive_limit_test

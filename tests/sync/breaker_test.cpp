@@ -82,6 +82,26 @@ TEST(breaker, refuses_for_a_pause_and_then_probes) {
   });
 }
 
+TEST(breaker, a_probe_that_hangs_is_replaced_by_another) {
+  at_instants([]() -> task<> {
+    breaker one(breaker_policy(1, 1));
+    fails(one);
+    co_await test_clock::advance(1s);
+    auto hangs = one.try_call();
+    EXPECT_TRUE(hangs);
+    co_await test_clock::advance(1999ms);  // a probe has the next pause
+    EXPECT_EQ(one.try_call().error(), 1ms);
+    co_await test_clock::advance(1ms);
+    auto second = one.try_call();
+    EXPECT_TRUE(second);
+    EXPECT_EQ(one.try_call().error(), 2s);
+    hangs->failed();  // too late to say anything
+    EXPECT_EQ(one.state(), breaker_state::probing);
+    second->succeeded();
+    EXPECT_EQ(one.state(), breaker_state::closed);
+  });
+}
+
 TEST(breaker, each_failed_probe_doubles_the_pause_up_to_its_limit) {
   at_instants([]() -> task<> {
     breaker_policy policy(1, 1);
@@ -186,10 +206,13 @@ class reference {
   std::optional<int> call(clock::time_point now) {
     if (state_ == breaker_state::open) {
       if (now < until_) return std::nullopt;
-      change(breaker_state::probing);
+      probes(now);
     }
     if (state_ == breaker_state::probing) {
-      if (under_way_ + good_ >= policy_.probes) return std::nullopt;
+      if (under_way_ + good_ >= policy_.probes) {
+        if (now < until_) return std::nullopt;
+        probes(now);
+      }
       ++under_way_;
     }
     return era_;
@@ -217,6 +240,10 @@ class reference {
     ++era_;
     last_.clear();
     under_way_ = good_ = 0;
+  }
+  void probes(clock::time_point now) {
+    change(breaker_state::probing);
+    until_ = now + pause_;
   }
   void opens(clock::time_point now) {
     change(breaker_state::open);

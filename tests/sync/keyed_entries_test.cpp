@@ -69,5 +69,28 @@ TEST(keyed_entries, the_one_that_was_left_longest_ago_goes_first) {
   let_go_of_all(shard);
 }
 
+// Some that never get full are in front: whoever comes after those that found nothing finds others.
+TEST(keyed_entries, those_that_were_looked_at_in_vain_go_behind_the_others) {
+  keyed_shard shard;
+  shard.set_bound(keyed_shard::looks_max + 2);
+  entries some;
+  keyed_entry* forgotten = nullptr;
+  for (std::uint64_t hash = 1; hash <= keyed_shard::looks_max + 2; ++hash)
+    EXPECT_TRUE(shard.add(some.make(hash), forgotten));
+  for (const auto& one : some.all) {  // the last two are full
+    if (one->hash <= keyed_shard::looks_max) {
+      EXPECT_TRUE(one->limiter.try_acquire());
+    }
+    shard.unpin(*one);
+  }
+  EXPECT_FALSE(shard.add(some.make(200), forgotten));
+  EXPECT_EQ(forgotten, nullptr);
+  EXPECT_TRUE(shard.add(*some.all.back(), forgotten));
+  ASSERT_NE(forgotten, nullptr);
+  EXPECT_EQ(forgotten->hash, keyed_shard::looks_max + 1U);
+  shard.unpin(*some.all.back());
+  let_go_of_all(shard);
+}
+
 }  // namespace
 }  // namespace magpie::tests::keyed_entries_test
