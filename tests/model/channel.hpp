@@ -7,6 +7,7 @@
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>
+#include <magpie/sync/event.cpp>
 #include <magpie/sync/mpsc.hpp>
 #include <magpie/sync/mpsc_core.cpp>
 #include <magpie/sync/permit_queue.cpp>

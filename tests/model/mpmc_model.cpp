@@ -6,6 +6,7 @@
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>
+#include <magpie/sync/event.cpp>
 #include <magpie/sync/mpmc.hpp>
 #include <magpie/sync/mpmc_core.cpp>
 #include <magpie/sync/mpsc_core.cpp>

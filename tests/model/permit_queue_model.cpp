@@ -5,6 +5,7 @@
 #include <magpie/tests/model/tasks.hpp>
 
 #include <magpie/runtime/wait_list.cpp>
+#include <magpie/sync/event.cpp>
 #include <magpie/sync/permit_queue.cpp>
 #include <magpie/sync/semaphore.cpp>
 
