@@ -49,20 +49,14 @@ std::expected<breaker_call, clock::duration> breaker::try_call() noexcept {
   const bool closed = state() == breaker_state::closed;
   const clock::time_point now = closed ? clock::time_point() : clock::now();
   const lock_scope guard(lock_);
-  if (state_ == breaker_state::open) {
+  const bool all_out = state_ == breaker_state::probing && probing_ + succeeded_ >= policy_.probes;
+  if (state_ == breaker_state::open || all_out) {
     // It may have opened since we looked: then we know no time, and are refused for the whole.
     if (closed || now < until_) return std::unexpected(closed ? policy_.pause : until_ - now);
-    enter(breaker_state::probing);
+    enter(breaker_state::probing);  // anew, if those that are out hang
     wait_from(now);
   }
-  if (state_ == breaker_state::probing) {
-    if (probing_ + succeeded_ >= policy_.probes) {
-      if (closed || now < until_) return std::unexpected(closed ? policy_.pause : until_ - now);
-      enter(breaker_state::probing);  // those of before hang
-      wait_from(now);
-    }
-    ++probing_;
-  }
+  if (state_ == breaker_state::probing) ++probing_;
   return breaker_call(*this, era_);
 }
 
